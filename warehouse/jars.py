@@ -2,22 +2,40 @@
 
 Ivy's own default resolver is asked, so no address stands here; a team behind a mirror names its Ivy settings file
 in ``REPLENISH_IVY_SETTINGS``. Only the two jars that Spark does not have are fetched, without their dependencies.
+Jars that lie in pyspark's own folder (an image may bake them in) are used from there.
+
+Not here: other connectors' jars, and anything that happens at import.
 """
 
-import os
-import shutil
 import subprocess
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from warehouse.errors import EnvironmentProblem
 
 SCALA = "2.13"
+_TIMEOUT_S = 600
+
+
+def delta_jar_names() -> list[str]:
+    """File names of the jars that Delta needs beside those of Spark, for the installed versions."""
+    spark = ".".join(version("pyspark").split(".")[:2])
+    delta = version("delta-spark")
+    return [f"delta-spark_{spark}_{SCALA}-{delta}.jar", f"delta-storage-{delta}.jar"]
+
+
+def installed_jars(cache: Path) -> list[Path]:
+    """Those of Delta's jars that are on this machine, in the order of :func:`delta_jar_names`."""
+    places = (spark_home() / "jars", cache / "jars")
+    found = [next((place / name for place in places if (place / name).is_file()), None) for name in delta_jar_names()]
+    return [jar for jar in found if jar]
 
 
 def delta_jars(cache: Path, java_home: Path, ivy_settings: Path | None = None) -> list[Path]:
-    """Paths of Delta's jars, fetched first if the cache lacks one.
+    """Paths of Delta's jars, fetched first if one is not there.
 
     Args:
         cache: the home's cache folder.
@@ -25,56 +43,103 @@ def delta_jars(cache: Path, java_home: Path, ivy_settings: Path | None = None) -
         ivy_settings: Ivy settings file to use in place of Ivy's defaults.
 
     Raises:
-        EnvironmentProblem: a jar cannot be fetched; the text holds Ivy's last lines.
+        EnvironmentProblem: a jar cannot be fetched; the text holds Ivy's last lines. A retry helps if the network
+            was the cause.
     """
-    delta = version("delta-spark")
-    spark = ".".join(version("pyspark").split(".")[:2])
-    folder = cache / "jars"
-    jars = []
-    for artifact in (f"delta-spark_{spark}_{SCALA}", "delta-storage"):
-        jar = folder / f"{artifact}-{delta}.jar"
-        if not jar.exists():
-            _fetch("io.delta", artifact, delta, jar, java_home, ivy_settings)
-        jars.append(jar)
-    return jars
+    have = {jar.name for jar in installed_jars(cache)}
+    for name in delta_jar_names():
+        if name not in have:
+            _fetch(name, cache / "jars", java_home, ivy_settings)
+    return installed_jars(cache)
 
 
-def _fetch(group: str, artifact: str, revision: str, target: Path, java_home: Path, settings: Path | None) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        # Ivy also reads ~/.m2, where a POM without its jar stops it: give it a home of its own.
-        command = [str(java_home / "bin" / "java"), f"-Duser.home={scratch}", "-jar", str(_ivy_jar())]
-        command += ["-cache", f"{scratch}/ivy", "-notransitive", "-confs", "default", "-types", "jar", "-warn"]
-        command += ["-dependency", group, artifact, revision, "-retrieve", f"{scratch}/[artifact]-[revision].[ext]"]
-        if settings:
-            command += ["-settings", str(settings)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        fetched = Path(scratch) / target.name
-        if run.returncode != 0 or not fetched.exists():
-            tail = "\n".join((run.stdout + run.stderr).strip().splitlines()[-8:])
+def spark_home() -> Path:
+    """Folder of the installed pyspark package, which is a whole Spark."""
+    import pyspark
+
+    return Path(pyspark.__file__).parent
+
+
+def _fetch(name: str, folder: Path, java_home: Path, settings: Path | None) -> None:
+    artifact, revision = name.removesuffix(".jar").rsplit("-", 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
+        command = _ivy_command(Path(scratch), java_home, artifact, revision, settings)
+        failed = _run(command, Path(scratch) / name)
+        if failed and "PKIX path" in failed and (options := _system_trust(Path(scratch))):
+            # Behind a proxy that signs with the company's own authority, which the system knows and this Java not.
+            failed = _run([command[0], *options, *command[1:]], Path(scratch) / name)
+        if failed:
             raise EnvironmentProblem(
-                f"could not fetch {group}:{artifact}:{revision}. Is the Maven repository reachable? A mirror can be "
-                f"named in REPLENISH_IVY_SETTINGS (an Ivy settings file). Ivy said:\n{tail}"
+                f"could not fetch io.delta:{artifact}:{revision} into {folder}. Is the Maven repository reachable? "
+                "A mirror can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file), or the jar can be put into "
+                f"that folder by hand. Ivy said:\n{failed}"
             )
-        os.replace(fetched, target)
+        (Path(scratch) / name).replace(folder / name)
+
+
+def _run(command: list[str], wanted: Path) -> str:
+    """Runs Ivy; returns its last words if the file is not there afterwards, else an empty text."""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"(no answer within {_TIMEOUT_S} s)"
+    if run.returncode == 0 and wanted.exists():
+        return ""
+    lines = [line.strip() for line in (run.stdout + run.stderr).splitlines()]
+    return "\n".join([line for line in lines if line.strip(":. ")][-8:])
+
+
+def _ivy_command(scratch: Path, java_home: Path, artifact: str, revision: str, settings: Path | None) -> list[str]:
+    # Ivy also reads ~/.m2, where a POM without its jar stops it: give it a home of its own.
+    command = [str(java_home / "bin" / "java"), f"-Duser.home={scratch}"]
+    # Without these, a network that swallows packets holds the set-up for as long as the system's own time limits.
+    command += ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=120000"]
+    command += proxy_options(getproxies())
+    command += ["-jar", str(_ivy_jar()), "-cache", f"{scratch}/ivy", "-notransitive", "-confs", "default"]
+    command += ["-types", "jar", "-warn", "-dependency", "io.delta", artifact, revision]
+    command += ["-retrieve", f"{scratch}/[artifact]-[revision].[ext]"]
+    return [*command, "-settings", str(settings)] if settings else command
+
+
+def proxy_options(proxies: dict[str, str]) -> list[str]:
+    """Java's options for the proxies that Python sees (``https_proxy`` and the like), which Java does not read."""
+    options = []
+    for scheme in ("http", "https"):
+        proxy = urlsplit(proxies.get(scheme, ""))
+        if proxy.hostname:
+            options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
+    around = [host.strip() for host in proxies.get("no", "").split(",") if host.strip()]
+    if options and around:
+        options.append("-Dhttp.nonProxyHosts=" + "|".join(f"*{h}" if h.startswith(".") else h for h in around))
+    return options
+
+
+def _system_trust(folder: Path) -> list[str]:
+    """Java's options for trusting what this machine's OpenSSL trusts (``SSL_CERT_FILE`` included)."""
+    import ssl
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+    bundle = ssl.get_default_verify_paths().cafile
+    if not bundle:
+        return []
+    authorities = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
+    entries = [pkcs12.PKCS12Certificate(one, str(index).encode()) for index, one in enumerate(authorities)]
+    # Java wants a password on a trust store; the content is public.
+    store = pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(b"public"))
+    path = folder / "trust.p12"
+    path.write_bytes(store)
+    return [
+        f"-Djavax.net.ssl.trustStore={path}",
+        "-Djavax.net.ssl.trustStoreType=PKCS12",
+        "-Djavax.net.ssl.trustStorePassword=public",
+    ]
 
 
 def _ivy_jar() -> Path:
-    import pyspark
-
-    jars = sorted((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
+    jars = sorted((spark_home() / "jars").glob("ivy-*.jar"))
     if not jars:
         raise EnvironmentProblem("the pyspark package holds no ivy-*.jar: reinstall it with 'make setup'")
     return jars[-1]
-
-
-def class_data_archive(cache: Path) -> Path:
-    """Path of the JVM's class-data archive for this Spark, Delta and Java; it need not exist yet."""
-    return cache / f"classes-spark{version('pyspark')}-delta{version('delta-spark')}.jsa"
-
-
-def clear(cache: Path) -> None:
-    """Removes jars and archives, so that the next start fetches and builds them again."""
-    shutil.rmtree(cache / "jars", ignore_errors=True)
-    for archive in cache.glob("classes-*.jsa"):
-        archive.unlink()

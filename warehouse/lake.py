@@ -56,16 +56,22 @@ class Lake:
         frame = self.spark.read.format("delta").load(self.table_uri(table))
         return frame if months is None else frame.where(F.col("month").isin(list(months)))
 
-    def require_month(self, table: Table, month: str) -> DataFrame:
-        """The table's partition of ``month``.
+    def require_months(self, table: Table, months: Sequence[str]) -> DataFrame:
+        """The table's partitions of ``months``.
 
         Raises:
-            MissingMonth: the partition holds no row.
+            MissingMonth: one of them holds no row.
         """
-        frame = self.read(table, [month])
-        if frame.isEmpty():
-            raise MissingMonth(f"{table.name} holds no row of {month}: materialize that month first")
-        return frame
+        present = self.count_by_month(table, months)
+        missing = [month for month in months if not present.get(month)]
+        if missing:
+            raise MissingMonth(f"{table.name} holds no row of {', '.join(missing)}: materialize that first")
+        return self.read(table, months)
+
+    def count_by_month(self, table: Table, months: Sequence[str]) -> dict[str, int]:
+        """Rows of each of ``months`` that has any, in order."""
+        counts = self.read(table, months).groupBy("month").count().collect()
+        return dict(sorted((row["month"], row["count"]) for row in counts))
 
     def replace_months(self, table: Table, frame: DataFrame, months: Sequence[str]) -> int:
         """Replaces the partitions of ``months`` by ``frame`` in one commit.

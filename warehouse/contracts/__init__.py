@@ -7,8 +7,6 @@ suites (``quality/suites.py``) and ``docs/tables.md`` (``python -m warehouse.con
 from warehouse.contracts import bronze, gold, landing, serving, silver
 from warehouse.contracts.table import Column, Table
 
-TABLES: dict[str, Table] = {
-    table.name: table for layer in (bronze, silver, gold, serving) for table in layer.TABLES
-}
+TABLES: dict[str, Table] = {table.name: table for layer in (bronze, silver, gold, serving) for table in layer.TABLES}
 
 __all__ = ["TABLES", "Column", "Table", "bronze", "gold", "landing", "serving", "silver"]

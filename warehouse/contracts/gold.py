@@ -180,9 +180,7 @@ LIST_DECISIONS = Table(
         Column("completion_tokens", LONG, "tokens written", unit="tokens", minimum=0),
         Column("cost_usd", DOUBLE, "price of the answer", unit="USD", minimum=0),
         Column("finish_reason", STRING, "how the answer ended", allowed=FINISH_REASONS),
-        Column(
-            "fallback_reason", STRING, "why the policy decided instead", nullable=True, allowed=FALLBACK_REASONS
-        ),
+        Column("fallback_reason", STRING, "why the policy decided instead", nullable=True, allowed=FALLBACK_REASONS),
         Column("items", pa.list_(LINE), "the list, best first"),
     ),
     partition_by=("month",),
@@ -197,6 +195,7 @@ SCORECARD = Table(
         Column("method", STRING, "what made the lists"),
         Column("metric", STRING, "recall@10, precision@10, ndcg@10, hit_rate@10, …"),
         Column("value", DOUBLE, "mean over the customers judged; null: nobody to judge", nullable=True),
+        Column("standard_error", DOUBLE, "of the mean, over customers; null: fewer than two", nullable=True, minimum=0),
         Column("customers", LONG, "customers judged", unit="customers", minimum=0),
     ),
     partition_by=("month",),

@@ -1,0 +1,229 @@
+"""Landing → bronze: reads every landed file that has not been read, once.
+
+Good rows go to ``bronze/<dataset>``, bad ones to ``bronze/quarantine``, and the file into ``bronze/landing_files``,
+in this order. A crash in between leaves the file unlisted; the next run reads it again and *replaces* its rows, so
+nothing is lost or doubled. Run it by hand with ``python -m jobs.ingest [--dataset orders]``.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from jobs.cli import exit_on_error
+from jobs.report import JobReport
+from transforms.landing_rows import type_rows
+from warehouse.contracts.bronze import BY_DATASET, LANDING_FILES, QUARANTINE
+from warehouse.contracts.landing import DATASETS, Dataset
+from warehouse.contracts.table import spark_schema
+from warehouse.files import open_filesystem
+from warehouse.lake import Lake, open_lake
+from warehouse.landing import LandedFile, checksum, list_files, raw_schema, read_rows
+from warehouse.settings import Settings, load_settings
+from warehouse.spark import start_session
+
+
+def run(lake: Lake, settings: Settings, dataset: Dataset) -> JobReport:
+    """Ingests the new files of one dataset.
+
+    Returns:
+        Rows kept by month (``all`` for datasets without months), and counts of files and of quarantined rows by reason.
+
+    Raises:
+        MissingDataset: the dataset is required and has no file at all.
+        StoreUnavailable: the landing folder cannot be listed.
+    """
+    landing = open_filesystem(settings.landing, settings.s3_endpoint)
+    files = list_files(landing, dataset, settings.landing)
+    new, changed = _unseen(lake, landing, dataset, files)
+    table = BY_DATASET[dataset.name]
+    if not new and not changed:
+        lake.create(table)
+        return JobReport(table.name, {}, {"files_read": 0, "files_seen": len(files)})
+    read_at = datetime.now(UTC)
+    typed = type_rows(_read(lake, settings, dataset, new), dataset, settings.business_tz, read_at)
+    typed = _drop_rows_of_broken_files(typed).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        return _write(lake, dataset, typed, new, changed, read_at)
+    finally:
+        typed.unpersist()
+
+
+def _unseen(
+    lake: Lake, landing: object, dataset: Dataset, files: list[LandedFile]
+) -> tuple[dict[LandedFile, str], dict[LandedFile, str]]:
+    """Files never read, and files whose content changed since; each with its checksum."""
+    seen = lake.read(LANDING_FILES).where(F.col("dataset") == dataset.name)
+    known: dict[str, list] = {}
+    for row in seen.select("path", "size_bytes", "modified_at", "checksum").collect():
+        known.setdefault(row.path, []).append(row)
+    new, changed = {}, {}
+    for file in files:
+        before = known.get(file.path, [])
+        stamp = (file.size_bytes, file.modified_at.replace(tzinfo=None, microsecond=0))
+        if any((row.size_bytes, row.modified_at.replace(tzinfo=None, microsecond=0)) == stamp for row in before):
+            continue
+        digest = checksum(landing, file.path)
+        if not before:
+            new[file] = digest
+        elif digest not in {row.checksum for row in before}:
+            changed[file] = digest
+    return new, changed
+
+
+def _read(lake: Lake, settings: Settings, dataset: Dataset, files: dict[LandedFile, str]) -> DataFrame:
+    uri, endpoint = settings.landing, settings.s3_endpoint
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        landing = open_filesystem(uri, endpoint)
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield from read_rows(landing, LandedFile(**row), dataset)
+
+    schema = from_arrow_schema(raw_schema(dataset))
+    if not files:
+        return lake.spark.createDataFrame([], schema)
+    rows = [tuple(asdict(file).values()) for file in files]
+    listed = lake.spark.createDataFrame(rows, "dataset string, path string, size_bytes long, modified_at timestamp")
+    # One task a file: row numbers are counted in order, and a file that cannot be split is not.
+    return listed.repartition(len(rows)).mapInArrow(read, schema)
+
+
+def _drop_rows_of_broken_files(typed: DataFrame) -> DataFrame:
+    broken = typed.where("row_number = 0").select("file_id")
+    return typed.where("row_number = 0").unionByName(
+        typed.where("row_number > 0").join(F.broadcast(broken), "file_id", "left_anti")
+    )
+
+
+def _write(
+    lake: Lake,
+    dataset: Dataset,
+    typed: DataFrame,
+    new: dict[LandedFile, str],
+    changed: dict[LandedFile, str],
+    read_at: datetime,
+) -> JobReport:
+    table = BY_DATASET[dataset.name]
+    good = typed.where("problem IS NULL")
+    paths = {file.file_id: file.path for file in new}
+    ids = ", ".join(f"'{file_id}'" for file_id in [*paths, *map(_changed_id, changed.items())])
+    quarantined = _quarantine_rows(lake, dataset, typed, paths, changed)
+    if new:
+        columns = [name for name in table.column_names if name != "month"] + (["month"] if table.is_monthly else [])
+        lake.replace_where(table, good.select(*columns), f"file_id IN ({ids})")
+    lake.replace_where(
+        QUARANTINE, quarantined, f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
+    )
+    counts = {
+        row.file_id: row
+        for row in typed.groupBy("file_id")
+        .agg(
+            F.sum("problem_rows").alias("rows_in"),
+            F.sum(F.when(F.col("problem").isNull(), 1).otherwise(0)).alias("rows_kept"),
+            F.sort_array(F.collect_set(F.when(F.col("problem").isNull(), F.col("month")))).alias("months"),
+        )
+        .collect()
+    }
+    lake.append(LANDING_FILES, _ledger(lake, new, changed, counts, read_at))
+    reasons = typed.where("problem IS NOT NULL").groupBy("problem.reason").agg(F.sum("problem_rows").alias("rows"))
+    by_month = good.groupBy("month").count() if table.is_monthly else good.groupBy(F.lit("all").alias("month")).count()
+    return JobReport(
+        table.name,
+        {row["month"]: row["count"] for row in by_month.orderBy("month").collect()},
+        {
+            "files_read": len(new),
+            "files_changed": len(changed),
+            "rows_in": sum(int(row.rows_in) for row in counts.values()),
+            "quarantined": {row.reason: int(row.rows) for row in reasons.collect()},
+        },
+    )
+
+
+def _quarantine_rows(
+    lake: Lake, dataset: Dataset, typed: DataFrame, paths: dict[str, str], changed: dict[LandedFile, str]
+) -> DataFrame:
+    path_of = lake.spark.createDataFrame(list(paths.items()), "file_id string, path string")
+    bad = (
+        typed.where("problem IS NOT NULL")
+        .join(F.broadcast(path_of), "file_id", "inner")
+        .select(
+            F.lit(dataset.name).alias("dataset"),
+            F.lit("bronze").alias("stage"),
+            "file_id",
+            "path",
+            "row_number",
+            "month",
+            "problem.column",
+            "problem.value",
+            "problem.reason",
+            "problem.message",
+            F.col("problem_rows").alias("rows"),
+            "row_json",
+        )
+    )
+    if not changed:
+        return bad
+    text = "its content changed after it was read; what was read stays: land the new content under another name"
+    entries = [
+        (
+            dataset.name,
+            "bronze",
+            _changed_id((file, digest)),
+            file.path,
+            0,
+            None,
+            None,
+            None,
+            "file_changed",
+            text,
+            0,
+            None,
+        )
+        for file, digest in changed.items()
+    ]
+    return bad.unionByName(lake.spark.createDataFrame(entries, spark_schema(QUARANTINE)))
+
+
+def _changed_id(changed: tuple[LandedFile, str]) -> str:
+    """An id of its own, so that what was read from the file before stays as it is."""
+    file, digest = changed
+    return hashlib.sha256(f"{file.path}:{digest}".encode()).hexdigest()[:16]
+
+
+def _ledger(
+    lake: Lake, new: dict[LandedFile, str], changed: dict[LandedFile, str], counts: dict, read_at: datetime
+) -> DataFrame:
+    entries: list[tuple] = []
+    for file, digest in new.items():
+        row = counts.get(file.file_id)
+        rows_in, kept, months = (int(row.rows_in), int(row.rows_kept), list(row.months)) if row else (0, 0, [])
+        stamp = (file.dataset, file.file_id, file.path, file.size_bytes, file.modified_at, digest)
+        entries.append((*stamp, rows_in, kept, rows_in - kept, months, read_at))
+    for file, digest in changed.items():
+        stamp = (file.dataset, _changed_id((file, digest)), file.path, file.size_bytes, file.modified_at, digest)
+        entries.append((*stamp, 0, 0, 0, [], read_at))
+    return lake.spark.createDataFrame(entries, spark_schema(LANDING_FILES))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Ingests all datasets, or the one named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=sorted(DATASETS), help="only this dataset")
+    chosen = parser.parse_args(argv).dataset
+    with exit_on_error():
+        settings = load_settings()
+        lake = open_lake(start_session(settings), settings)
+        for dataset in [DATASETS[chosen]] if chosen else DATASETS.values():
+            print(run(lake, settings, dataset).line())
+
+
+if __name__ == "__main__":
+    main()

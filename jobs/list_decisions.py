@@ -1,0 +1,125 @@
+"""Request shards → the LLM batch client → response shards → gold/list_decisions.
+
+Requests that were answered before under the same id are not asked again. Every answer is judged
+(``transforms/guardrails.py``); a customer whose answer does not stand gets the policy's list, and the reason is
+counted. A run that is killed goes on with the shards that have no answers.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.cli import run_job
+from jobs.report import JobReport
+from transforms.guardrails import judge_answer
+from transforms.policy import decide
+from warehouse.contracts.gold import FINISH_REASONS, LIST_DECISIONS, LIST_REQUESTS
+from warehouse.contracts.table import arrow_schema, spark_schema
+from warehouse.files import open_filesystem
+from warehouse.lake import Lake
+from warehouse.llm.clients import open_client
+from warehouse.llm.contract import Answer, BatchClient, parse_response
+from warehouse.llm.shards import answer_month, read_lines, requests_folder, responses_folder
+from warehouse.settings import Settings
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the months of ``gold/list_decisions``.
+
+    Raises:
+        MissingMonth: a month has no requests.
+        SettingsError: the client that ``REPLENISH_LLM`` names is not available.
+    """
+    client = open_client(settings.llm, decide)
+    folder = open_filesystem(settings.lake, settings.s3_endpoint)
+    rows: dict[str, int] = {}
+    details: dict[str, object] = {}
+    for month in sorted(months):
+        requests = lake.require_months(LIST_REQUESTS, [month])
+        shards = [row.shard for row in requests.select("shard").distinct().orderBy("shard").collect()]
+        asked = answer_month(folder, month, shards, client)
+        rows[month] = lake.replace_months(LIST_DECISIONS, _decisions(requests, settings, month, client), [month])
+        details = {"client": client.name, "model": client.model, **asked, **_summary(lake, month)}
+    return JobReport(LIST_DECISIONS.name, rows, details)
+
+
+def _decisions(requests: DataFrame, settings: Settings, month: str, client: BatchClient) -> DataFrame:
+    """Each task judges whole shards: it reads a shard's requests and responses from the store and joins them by id."""
+    uri, endpoint, list_size = settings.lake, settings.s3_endpoint, settings.list_size
+    name, model = client.name, client.model
+
+    def judge(table: pa.Table) -> pa.Table:
+        folder = open_filesystem(uri, endpoint)
+        shard = table.column("shard")[0].as_py()
+        bodies = {r["custom_id"]: r for r in map(json.loads, read_lines(folder, f"{requests_folder(month)}/{shard}"))}
+        answers = (parse_response(line) for line in read_lines(folder, f"{responses_folder(month)}/{shard}"))
+        by_id = {answer.custom_id: answer for answer in answers if answer}
+        decided = [
+            _decide_one(row, bodies[row["custom_id"]], by_id.get(row["custom_id"]), name, model, list_size)
+            for row in table.to_pylist()
+        ]
+        return pa.Table.from_pylist(decided, schema=arrow_schema(LIST_DECISIONS))
+
+    return requests.groupBy("shard").applyInArrow(judge, spark_schema(LIST_DECISIONS))
+
+
+def _decide_one(row: dict, request: dict, answer: Answer | None, name: str, model: str, list_size: int) -> dict:
+    content = json.loads(request["body"]["messages"][-1]["content"])
+    if answer is None:
+        accepted, fallback = None, "missing_answer"
+    else:
+        accepted, fallback = judge_answer(answer.content, answer.finish_reason, row["candidate_ids"], list_size)
+    items = [item.model_dump() for item in accepted.items] if accepted else decide(content)["items"]
+    finish = answer.finish_reason if answer else "missing"
+    return {
+        "month": row["month"],
+        "customer_id": row["customer_id"],
+        "decided_by": name if accepted else "policy",
+        "model": model,
+        "prompt_hash": row["prompt_hash"],
+        "prompt_tokens": answer.prompt_tokens if answer else 0,
+        "completion_tokens": answer.completion_tokens if answer else 0,
+        "cost_usd": 0.0,
+        "finish_reason": finish if finish in FINISH_REASONS else "error",
+        "fallback_reason": fallback,
+        "items": list(_lines(items, content, row)),
+    }
+
+
+def _lines(items: list[dict], content: dict, row: dict) -> Iterator[dict]:
+    """List lines: what the answer chose, with date, probability and reason code from the candidate's own evidence."""
+    evidence = {candidate["id"]: candidate for candidate in content["candidates"]}
+    product = dict(zip(row["candidate_ids"], row["product_ids"], strict=True))
+    for rank, item in enumerate(items, start=1):
+        candidate = evidence[item["id"]]
+        yield {
+            "rank": rank,
+            "product_id": product[item["id"]],
+            "quantity": item["quantity"],
+            "cadence_days": item["cadence_days"],
+            "next_due_date": date.fromisoformat(candidate["due"][1]),
+            "probability": candidate["probability"],
+            "reason_code": candidate["sources"][0],
+            "reason": item["reason"],
+        }
+
+
+def _summary(lake: Lake, month: str) -> dict[str, object]:
+    decisions = lake.read(LIST_DECISIONS, [month])
+    totals = decisions.agg(
+        F.sum(F.size("items")).alias("lines"),
+        F.sum("prompt_tokens").alias("prompt_tokens"),
+        F.sum("completion_tokens").alias("completion_tokens"),
+        F.sum("cost_usd").alias("cost_usd"),
+        F.sum((F.size("items") == 0).cast("int")).alias("empty_lists"),
+    ).first()
+    fallbacks = decisions.where("fallback_reason IS NOT NULL").groupBy("fallback_reason").count().collect()
+    return {**totals.asDict(), "fallbacks": {row["fallback_reason"]: row["count"] for row in fallbacks}}
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

@@ -1,0 +1,117 @@
+"""gold/candidates → request shards (JSONL) and gold/list_requests: one request a customer.
+
+Tasks render and write the shards themselves; nothing is collected. A shard holds at most 1,000 requests.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+import pandas as pd
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.cli import run_job
+from jobs.report import JobReport
+from jobs.salt import pseudonym_salt
+from transforms.catalogue import as_of_end_of
+from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
+from warehouse.contracts.gold import CANDIDATES, LIST_REQUESTS
+from warehouse.contracts.silver import PRODUCTS_TABLE
+from warehouse.contracts.table import spark_schema
+from warehouse.files import open_filesystem
+from warehouse.lake import Lake
+from warehouse.llm.clients import model_of
+from warehouse.llm.contract import SHARD_RECORDS, prompt_hash, pseudonym, request_line
+from warehouse.llm.shards import requests_folder, write_lines
+from warehouse.settings import Settings
+
+_EVIDENCE = (
+    "score",
+    "product_id",
+    "name",
+    "product_type",
+    "related_name",
+    "is_due",
+    "is_high_frequency",
+    "is_similar_in_history",
+    "is_copurchased",
+    "probability",
+    "due_date_p10",
+    "due_date",
+    "due_date_p90",
+    "gap_days",
+    "units_per_order",
+    "orders_in_month",
+    "orders",
+    "last_ordered_date",
+    "similarity",
+    "lift",
+)
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the request shards and the rows of ``gold/list_requests`` of the months.
+
+    Raises:
+        MissingMonth: a month has no candidates.
+    """
+    rows, shards = {}, {}
+    for month in sorted(months):
+        customers = _customers(lake, settings, month)
+        folder = open_filesystem(settings.lake, settings.s3_endpoint)
+        folder.create_dir(requests_folder(month), recursive=True)
+        folder.delete_dir_contents(requests_folder(month))
+        requests = _write_shards(customers, settings, month, pseudonym_salt(settings))
+        rows[month] = lake.replace_months(LIST_REQUESTS, requests, [month])
+        shards[month] = lake.read(LIST_REQUESTS, [month]).select("shard").distinct().count()
+    return JobReport(LIST_REQUESTS.name, rows, {"shards": shards, "template": TEMPLATE_VERSION})
+
+
+def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
+    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first)."""
+    candidates = lake.require_months(CANDIDATES, [month])
+    names = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
+    names = names.select("product_id", "name", F.coalesce("type", "category", F.lit("")).alias("product_type"))
+    related = names.select(F.col("product_id").alias("related_product_id"), F.col("name").alias("related_name"))
+    named = candidates.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
+    best_first = F.expr(
+        "array_sort(candidates, (a, b) -> CASE WHEN a.score > b.score THEN -1 WHEN a.score < b.score THEN 1 "
+        "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
+    )
+    grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
+    return _assign_shards(grouped.withColumn("candidates", best_first))
+
+
+def _assign_shards(customers: DataFrame) -> DataFrame:
+    # Buckets by hash keep this parallel; numbering inside a bucket keeps every shard within its bound.
+    buckets = max(1, ceil(customers.count() / (0.8 * SHARD_RECORDS)))
+    by_id = Window.partitionBy("bucket").orderBy("customer_id")
+    bucketed = customers.withColumn("bucket", F.pmod(F.xxhash64("customer_id"), F.lit(buckets)))
+    part = F.floor((F.row_number().over(by_id) - 1) / SHARD_RECORDS).cast("int")
+    name = F.format_string("shard-%05d-%02d.jsonl", F.col("bucket").cast("int"), part)
+    return bucketed.withColumn("shard", name).drop("bucket")
+
+
+def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: str) -> DataFrame:
+    uri, endpoint, model, list_size = settings.lake, settings.s3_endpoint, model_of(settings.llm), settings.list_size
+
+    def write(shard: pd.DataFrame) -> pd.DataFrame:
+        lines, rows = [], []
+        for customer_id, candidates in sorted(zip(shard["customer_id"], shard["candidates"], strict=True)):
+            body = render_body(candidates, month, model, list_size)
+            digest = prompt_hash(body, TEMPLATE_VERSION)
+            custom_id = f"{pseudonym(customer_id, salt)}-{month}-{digest[:16]}"
+            lines.append(request_line(custom_id, body))
+            ids = [local_id(place) for place in range(len(candidates))]
+            products = [candidate["product_id"] for candidate in candidates]
+            rows.append((month, customer_id, custom_id, shard["shard"].iloc[0], digest, ids, products))
+        write_lines(open_filesystem(uri, endpoint), f"{requests_folder(month)}/{shard['shard'].iloc[0]}", lines)
+        return pd.DataFrame(rows, columns=list(LIST_REQUESTS.column_names))
+
+    requests = customers.groupBy("shard").applyInPandas(write, spark_schema(LIST_REQUESTS))
+    # A plan that ran twice would write every shard twice.
+    return requests.localCheckpoint(eager=True)
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

@@ -1,0 +1,38 @@
+"""silver/order_lines → gold/purchase_frequency: reads and replaces the months asked for, no other."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import functions as F
+
+from jobs.cli import run_job
+from jobs.report import JobReport
+from transforms.frequency import FrequencyParams, monthly_frequency
+from warehouse.contracts.gold import PURCHASE_FREQUENCY
+from warehouse.contracts.silver import ORDER_LINES
+from warehouse.lake import Lake
+from warehouse.settings import Settings
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the months of ``gold/purchase_frequency``.
+
+    Raises:
+        MissingMonth: a month has no order line.
+    """
+    lines = lake.require_months(ORDER_LINES, months)
+    params = FrequencyParams(high_frequency_min_orders=settings.high_frequency_min_orders)
+    lake.replace_months(PURCHASE_FREQUENCY, monthly_frequency(lines, params), months)
+    written = lake.read(PURCHASE_FREQUENCY, months)
+    counts = written.groupBy("month").agg(
+        F.count(F.lit(1)).alias("pairs"), F.sum(F.col("is_high_frequency").cast("int")).alias("high_frequency")
+    )
+    rows = {row.month: row for row in counts.orderBy("month").collect()}
+    return JobReport(
+        PURCHASE_FREQUENCY.name,
+        {month: row.pairs for month, row in rows.items()},
+        {"high_frequency_pairs": sum(row.high_frequency for row in rows.values())},
+    )
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

@@ -1,0 +1,96 @@
+"""Judges the lists decided at the end of the month before by what was bought in the month → gold/scorecard.
+
+Judged are the customers with a purchase in the six months before the month and in the month itself; only products
+that may stand on a list count. All methods share customers, cutoff and truth.
+"""
+
+from collections.abc import Sequence
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.cli import run_job
+from jobs.report import JobReport
+from transforms.baselines import decayed_frequency, personal_top
+from transforms.catalogue import as_of_end_of
+from transforms.metrics import judge_lists, mean_metrics
+from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
+from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
+from warehouse.lake import Lake
+from warehouse.months import add_months, first_date
+from warehouse.settings import Settings
+
+K = 10
+ACTIVE_MONTHS = 6
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the months of ``gold/scorecard``. A month before which nothing was decided gets no row."""
+    rows = {}
+    details: dict[str, object] = {}
+    for month in sorted(months):
+        if lake.read(LIST_DECISIONS, [add_months(month, -1)]).isEmpty():
+            lake.replace_months(SCORECARD, lake.read(SCORECARD, []), [month])
+            rows[month], details = 0, {"note": f"nothing was decided at the end of {add_months(month, -1)}"}
+            continue
+        rows[month] = lake.replace_months(SCORECARD, judge_month(lake, settings, month), [month])
+        details = {"recall@10": _recall(lake, month)}
+    return JobReport(SCORECARD.name, rows, details)
+
+
+def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
+    """Metrics of every method in ``month``: columns of ``gold/scorecard``.
+
+    Raises:
+        MissingMonth: nothing was decided at the end of the month before, or the month has no purchases.
+    """
+    before = add_months(month, -1)
+    decisions = lake.require_months(LIST_DECISIONS, [before])
+    state = lake.require_months(REPLENISHMENT_STATE, [before])
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
+    goods = products.where("is_subscribable").select("product_id")
+    history = state.join(goods, on="product_id", how="left_semi").persist(StorageLevel.MEMORY_AND_DISK)
+    truth = _truth(lake, state, goods, month).persist(StorageLevel.MEMORY_AND_DISK)
+    lists = {
+        "published": decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank"),
+        "personal_top": personal_top(history),
+        "decayed_frequency": decayed_frequency(history),
+    }
+    judged = [
+        mean_metrics(judge_lists(ranked, truth, K), K).select(
+            F.lit(month).alias("month"), F.lit(method).alias("method"), "metric", "value", "standard_error", "customers"
+        )
+        for method, ranked in lists.items()
+    ]
+    rows = judged[0].unionByName(judged[1]).unionByName(judged[2])
+    result = lake.spark.createDataFrame(rows.collect(), rows.schema)
+    history.unpersist()
+    truth.unpersist()
+    return result
+
+
+def _truth(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFrame:
+    """``customer_id, product_id, is_repeat`` bought in the month by customers active in the six months before."""
+    since = F.add_months(F.lit(first_date(month)), -ACTIVE_MONTHS)
+    active = state.where(F.col("last_ordered_date") >= since).select("customer_id").distinct()
+    seen = state.select("customer_id", "product_id", F.lit(True).alias("seen"))
+    return (
+        lake.require_months(ORDER_LINES, [month])
+        .where(F.col("quantity") > 0)
+        .select("customer_id", "product_id")
+        .distinct()
+        .join(goods, on="product_id", how="left_semi")
+        .join(active, on="customer_id", how="left_semi")
+        .join(seen, on=["customer_id", "product_id"], how="left")
+        .select("customer_id", "product_id", F.coalesce("seen", F.lit(False)).alias("is_repeat"))
+    )
+
+
+def _recall(lake: Lake, month: str) -> dict[str, float]:
+    rows = lake.read(SCORECARD, [month]).where(F.col("metric") == f"recall@{K}").collect()
+    return {row.method: round(row.value, 4) for row in rows if row.value is not None}
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

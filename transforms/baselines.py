@@ -1,0 +1,21 @@
+"""The simple methods that every list is judged beside, from the same running state and for the same customers."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from transforms.metrics import rank_by
+
+BASELINES = ("personal_top", "decayed_frequency")
+
+
+def personal_top(state: DataFrame) -> DataFrame:
+    """Personal top-frequency: most purchase days first, ties by first seen, as in the Reality Check's P-TopFreq.
+
+    Shape: in, ``gold/replenishment_state``; out, ``customer_id, product_id, rank``.
+    """
+    return rank_by(state, F.desc("purchase_days"), F.asc("first_ordered_date"))
+
+
+def decayed_frequency(state: DataFrame) -> DataFrame:
+    """Purchase days weighted by recency, greatest first; shape as :func:`personal_top`."""
+    return rank_by(state, F.desc("decayed_purchases"))

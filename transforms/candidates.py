@@ -1,0 +1,186 @@
+"""Which products may stand on a customer's list next month, each with its sources and evidence.
+
+All candidates of this version come from the customer's own history: what is due, what was bought often this month,
+and what was bought before and is similar to, or bought together with, one of those. Sources are the first seed's
+criteria (a) and (b), with co-purchase beside them. Discovery of new products is not here.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from warehouse.months import add_months, last_date
+
+PAIR = ["customer_id", "product_id"]
+DROP_REASONS = ("no_consent", "not_subscribable", "out_of_stock", "excluded")
+
+
+@dataclass(frozen=True)
+class CandidateParams:
+    """Bounds and thresholds.
+
+    ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up).
+    ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
+    customer that lead to others. ``max_candidates``: kept for a customer.
+    """
+
+    min_due_probability: float = 0.15
+    min_similarity: float = 0.6
+    max_anchors: int = 20
+    max_candidates: int = 60
+
+
+def drop_reason() -> Column:
+    """Why a product may not stand on a customer's list (one of ``DROP_REASONS``); null if it may.
+
+    For frames with ``product_id``, ``consent_profiling``, ``is_subscribable``, ``is_in_stock`` and
+    ``excluded_products``, each nullable: what is not known does not forbid.
+    """
+    return (
+        F.when(~F.coalesce("consent_profiling", F.lit(True)), "no_consent")
+        .when(~F.coalesce("is_subscribable", F.lit(True)), "not_subscribable")
+        .when(~F.coalesce("is_in_stock", F.lit(True)), "out_of_stock")
+        .when(F.coalesce(F.array_contains("excluded_products", F.col("product_id")), F.lit(False)), "excluded")
+    )
+
+
+def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: CandidateParams) -> DataFrame:
+    """Marks the due and the high-frequency items of each customer's history.
+
+    Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``
+    and ``orders_in_month``. Due: has a gap of its own, is expected by the end of the month after, and likely enough.
+    """
+    next_end = F.lit(last_date(add_months(month, 1)))
+    this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
+    is_due = (
+        (F.col("gap_count") >= 1)
+        & (F.col("due_date") <= next_end)
+        & (F.col("probability") >= params.min_due_probability)
+    )
+    return forecast.join(this_month, on=PAIR, how="left").withColumns(
+        {
+            "orders_in_month": F.coalesce("orders_in_month", F.lit(0)),
+            "is_high_frequency": F.coalesce("is_high_frequency", F.lit(False)),
+            "is_due": is_due,
+        }
+    )
+
+
+def anchors(history: DataFrame, params: CandidateParams) -> DataFrame:
+    """The due and high-frequency items that lead to others: ``customer_id, anchor_id, text_hash, anchor_probability``.
+
+    At most ``max_anchors`` a customer, the likeliest first.
+    """
+    best_first = Window.partitionBy("customer_id").orderBy(F.desc("probability"), "product_id")
+    return (
+        history.where(F.col("is_due") | F.col("is_high_frequency"))
+        .withColumn("place", F.row_number().over(best_first))
+        .where(F.col("place") <= params.max_anchors)
+        .select(
+            "customer_id",
+            F.col("product_id").alias("anchor_id"),
+            "text_hash",
+            F.col("probability").alias("anchor_probability"),
+        )
+    )
+
+
+def propose(
+    history: DataFrame,
+    anchor_items: DataFrame,
+    neighbours: DataFrame,
+    copurchase: DataFrame,
+    month: str,
+    params: CandidateParams,
+) -> DataFrame:
+    """Candidates with flags, evidence and score.
+
+    Shape: one row a (customer_id, product_id), columns of ``gold/candidates``; at most ``max_candidates`` a customer.
+
+    Args:
+        history: from :func:`flag_history`, with ``text_hash``.
+        anchor_items: from :func:`anchors`.
+        neighbours: ``text_hash, neighbour_hash, similarity``: nearest texts of the anchors' texts.
+        copurchase: ``gold/copurchase`` of the month.
+        month: YYYY-MM.
+        params: bounds.
+    """
+    similar = _similar_in_history(history, anchor_items, neighbours, params)
+    together = _copurchased_in_history(history, anchor_items, copurchase)
+    flagged = (
+        history.join(similar, on=PAIR, how="left")
+        .join(together, on=PAIR, how="left")
+        .withColumns(
+            {
+                "is_similar_in_history": F.col("similar_to").isNotNull(),
+                "is_copurchased": F.col("bought_with").isNotNull(),
+                "related_product_id": F.coalesce("similar_to", "bought_with"),
+                "score": F.col("probability"),
+            }
+        )
+        .where("is_due OR is_high_frequency OR is_similar_in_history OR is_copurchased")
+    )
+    best_first = Window.partitionBy("customer_id").orderBy(F.desc("score"), "product_id")
+    bounded = flagged.withColumn("place", F.row_number().over(best_first))
+    return bounded.where(F.col("place") <= params.max_candidates).select(
+        F.lit(month).alias("month"),
+        *PAIR,
+        "is_due",
+        "is_high_frequency",
+        "is_similar_in_history",
+        "is_copurchased",
+        "probability",
+        "due_date",
+        "due_date_p10",
+        "due_date_p90",
+        "gap_days",
+        "units_per_order",
+        "orders_in_month",
+        "orders",
+        "last_ordered_date",
+        "related_product_id",
+        "similarity",
+        "lift",
+        "score",
+    )
+
+
+def _similar_in_history(
+    history: DataFrame, anchor_items: DataFrame, neighbours: DataFrame, params: CandidateParams
+) -> DataFrame:
+    same_text = anchor_items.select(
+        "text_hash", F.col("text_hash").alias("neighbour_hash"), F.lit(1.0).alias("similarity")
+    )
+    near = (
+        neighbours.where(F.col("similarity") >= params.min_similarity)
+        .select("text_hash", "neighbour_hash", F.col("similarity").cast("double").alias("similarity"))
+        .unionByName(same_text)
+        .groupBy("text_hash", "neighbour_hash")
+        .agg(F.max("similarity").alias("similarity"))
+    )
+    own = history.select("customer_id", "product_id", F.col("text_hash").alias("neighbour_hash"))
+    found = (
+        anchor_items.join(near, on="text_hash", how="inner")
+        .join(own, on=["customer_id", "neighbour_hash"], how="inner")
+        .where(F.col("product_id") != F.col("anchor_id"))
+    )
+    # Of several anchors the nearest one is the evidence; ties go to the likelier, then to the lesser id.
+    best = F.max_by("anchor_id", F.struct("similarity", "anchor_probability", "anchor_id"))
+    return found.groupBy(*PAIR).agg(best.alias("similar_to"), F.max("similarity").alias("similarity"))
+
+
+def _copurchased_in_history(history: DataFrame, anchor_items: DataFrame, copurchase: DataFrame) -> DataFrame:
+    forward = copurchase.where(F.col("rank_of_b_for_a").isNotNull()).select(
+        F.col("product_a").alias("anchor_id"), F.col("product_b").alias("product_id"), "lift"
+    )
+    backward = copurchase.where(F.col("rank_of_a_for_b").isNotNull()).select(
+        F.col("product_b").alias("anchor_id"), F.col("product_a").alias("product_id"), "lift"
+    )
+    found = (
+        anchor_items.select("customer_id", "anchor_id")
+        .join(forward.unionByName(backward), on="anchor_id", how="inner")
+        .join(history.select(*PAIR), on=PAIR, how="left_semi")
+    )
+    best = F.max_by("anchor_id", F.struct("lift", "anchor_id"))
+    return found.groupBy(*PAIR).agg(best.alias("bought_with"), F.max("lift").alias("lift"))

@@ -1,0 +1,121 @@
+"""Types landed rows and finds what is wrong with each: one problem a row, the first in the order of the checks.
+
+Knows no dataset by name: the rules come from ``warehouse/contracts/landing.py``. Rules that need other rows
+(duplicates, unknown products) are in ``transforms/cleaning.py``.
+"""
+
+from datetime import datetime
+from functools import reduce
+
+import pyarrow as pa
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
+
+from warehouse.contracts.landing import Dataset
+from warehouse.contracts.table import Column
+
+EARLIEST = "2000-01-01 00:00:00"
+
+
+def type_rows(raw: DataFrame, dataset: Dataset, business_tz: str, read_at: datetime) -> DataFrame:
+    """Types every column and names the problem of every row that has one.
+
+    Shape: one row a landed row in, one out. In: ``warehouse.landing.raw_schema``. Out: ``file_id``, ``row_number``,
+    the dataset's columns typed, ``month`` (of the event time in the business time zone; null if it cannot be told),
+    ``problem`` (struct reason, column, value, message; null for a good row), ``problem_rows`` and ``row_json``.
+
+    Args:
+        raw: rows of text.
+        dataset: whose rules apply.
+        business_tz: IANA zone whose months count.
+        read_at: when the files were read, UTC; times after that day are out of range.
+    """
+    latest = read_at.strftime("%Y-%m-%d 23:59:59")
+    text = {c.name: F.nullif(F.trim(F.col(c.name)), F.lit("")) for c in dataset.columns}
+    typed = {c.name: _typed(text[c.name], c) for c in dataset.columns}
+    frame = raw.select(
+        "file_id",
+        "row_number",
+        "problem_rows",
+        F.to_json(F.struct(*[F.col(c.name) for c in dataset.columns])).alias("row_json"),
+        F.when(F.col("problem_reason").isNotNull(), _problem_of_reader()).alias("reader_problem"),
+        *[typed[c.name].alias(c.name) for c in dataset.columns],
+        F.struct(*[text[c.name].alias(c.name) for c in dataset.columns]).alias("text"),
+    )
+    problems = [F.col("reader_problem")]
+    problems += [_missing(c) for c in dataset.columns if not c.nullable]
+    problems += [problem for c in dataset.columns for problem in _bad_value(c, latest)]
+    problems += [
+        F.when(F.expr(rule.broken_when), _problem(rule.reason, rule.column, f"{rule.column}: {rule.mend}"))
+        for rule in dataset.rules
+    ]
+    month = F.date_format(F.from_utc_timestamp(F.col(dataset.event_time), business_tz), "yyyy-MM")
+    return frame.select(
+        "file_id",
+        "row_number",
+        *dataset.column_names,
+        month.alias("month"),
+        F.coalesce(*problems).alias("problem"),
+        "problem_rows",
+        F.when(F.col("row_number") > 0, F.col("row_json")).alias("row_json"),
+    )
+
+
+def _typed(text: SparkColumn, column: Column) -> SparkColumn:
+    target = from_arrow_type(column.type)
+    if pa.types.is_list(column.type):
+        return F.split(text, r"\|")
+    if pa.types.is_integer(column.type):
+        # Whole numbers often arrive as 2.0 (a column that once held nulls in pandas): accept them, refuse 2.5.
+        number = text.try_cast("decimal(38,9)")
+        return F.when(number == F.floor(number), number.try_cast(target))
+    return text.try_cast(target)
+
+
+def _problem(reason: str, column: str, message: str | SparkColumn) -> SparkColumn:
+    return F.struct(
+        F.lit(reason).alias("reason"),
+        F.lit(column).alias("column"),
+        F.substring(F.col(f"text.{column}"), 1, 200).alias("value"),
+        (F.lit(message) if isinstance(message, str) else message).alias("message"),
+    )
+
+
+def _problem_of_reader() -> SparkColumn:
+    return F.struct(
+        F.col("problem_reason").alias("reason"),
+        F.col("problem_column").alias("column"),
+        F.col("problem_value").alias("value"),
+        F.col("problem_message").alias("message"),
+    )
+
+
+def _missing(column: Column) -> SparkColumn:
+    message = f"{column.name} is empty: every row needs it ({column.text})"
+    return F.when(F.col(f"text.{column.name}").isNull(), _problem("missing_value", column.name, message))
+
+
+def _bad_value(column: Column, latest: str) -> list[SparkColumn]:
+    name, value = column.name, F.col(column.name)
+    wanted = f"{name} must be a {from_arrow_type(column.type).simpleString()}"
+    bad = [F.when(F.col(f"text.{name}").isNotNull() & value.isNull(), _problem("invalid_type", name, wanted))]
+    bounds = []
+    if column.minimum is not None:
+        bounds.append(value < column.minimum)
+    if column.maximum is not None:
+        bounds.append(value > column.maximum)
+    if bounds:
+        low = "any" if column.minimum is None else f"{column.minimum:g}"
+        high = "any" if column.maximum is None else f"{column.maximum:g}"
+        outside = reduce(lambda a, b: a | b, bounds)
+        bad.append(F.when(outside, _problem("out_of_range", name, f"{name} must lie from {low} to {high}")))
+    if column.allowed is not None:
+        message = f"{name} must be one of {', '.join(column.allowed)}"
+        bad.append(F.when(~value.isin(list(column.allowed)), _problem("invalid_value", name, message)))
+    if pa.types.is_timestamp(column.type):
+        message = f"{name} must lie from {EARLIEST[:10]} to the day of reading, {latest[:10]}"
+        outside = (value < F.lit(EARLIEST).cast("timestamp")) | (value > F.lit(latest).cast("timestamp"))
+        bad.append(F.when(outside, _problem("timestamp_out_of_range", name, message)))
+    return bad

@@ -1,0 +1,73 @@
+"""Ranking quality of lists against what was bought: one row a customer, then means with standard errors.
+
+Protocol: a global cutoff. Lists use data before the month; truth is the set of products bought in it. Source of the
+definitions: Li, Jullien, Ariannezhad and de Rijke 2023, "A Next Basket Recommendation Reality Check" (NDCG's ideal
+sums over the whole truth, not capped at k).
+"""
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+METRICS = ("recall", "precision", "ndcg", "hit_rate", "repeat_recall", "discovery_recall")
+
+
+def judge_lists(lists: DataFrame, truth: DataFrame, k: int) -> DataFrame:
+    """Metrics at ``k`` of each customer.
+
+    Shape: out, one row a customer of ``truth``: ``customer_id`` and one double for each of ``METRICS``;
+    ``repeat_recall`` and ``discovery_recall`` are null where the customer bought no such item. A customer without a
+    list scores 0.
+
+    Args:
+        lists: ``customer_id, product_id, rank`` (1 first, unique a customer).
+        truth: ``customer_id, product_id, is_repeat`` (bought before the month), one row a pair.
+        k: how many lines count.
+    """
+    pair = ["customer_id", "product_id"]
+    hits = truth.join(lists.where(F.col("rank") <= k).select(*pair, "rank"), on=pair, how="left")
+    is_hit = F.col("rank").isNotNull().cast("int")
+    gain = F.coalesce(1 / F.log2(F.col("rank") + 1), F.lit(0.0))
+    repeat, new = F.col("is_repeat").cast("int"), (~F.col("is_repeat")).cast("int")
+    sums = hits.groupBy("customer_id").agg(
+        F.count(F.lit(1)).alias("bought"),
+        F.sum(is_hit).alias("hits"),
+        F.sum(gain).alias("dcg"),
+        F.sum(is_hit * repeat).alias("repeat_hits"),
+        F.sum(repeat).alias("repeats"),
+        F.sum(is_hit * new).alias("new_hits"),
+        F.sum(new).alias("news"),
+    )
+    ideal = F.aggregate(F.sequence(F.lit(1), F.col("bought")), F.lit(0.0), lambda total, i: total + 1 / F.log2(i + 1))
+    return sums.select(
+        "customer_id",
+        (F.col("hits") / F.col("bought")).alias("recall"),
+        (F.col("hits") / F.lit(k)).alias("precision"),
+        (F.col("dcg") / ideal).alias("ndcg"),
+        (F.col("hits") > 0).cast("double").alias("hit_rate"),
+        F.try_divide("repeat_hits", "repeats").alias("repeat_recall"),
+        F.try_divide("new_hits", "news").alias("discovery_recall"),
+    )
+
+
+def mean_metrics(judged: DataFrame, k: int) -> DataFrame:
+    """Mean and standard error of each metric.
+
+    Shape: in, :func:`judge_lists`; out, one row a metric: ``metric`` (``recall@10`` …), ``value``, ``standard_error``
+    (of the mean over customers; both null where nobody counts) and ``customers`` counted.
+    """
+    return (
+        judged.unpivot([], [F.col(name) for name in METRICS], "metric", "one")
+        .groupBy("metric")
+        .agg(
+            F.avg("one").alias("value"),
+            (F.stddev_samp("one") / F.sqrt(F.count("one"))).alias("standard_error"),
+            F.count("one").alias("customers"),
+        )
+        .withColumn("metric", F.concat("metric", F.lit(f"@{k}")))
+    )
+
+
+def rank_by(frame: DataFrame, *best_first: Column) -> DataFrame:
+    """``customer_id, product_id, rank`` by the order given, ties broken by product id."""
+    order = Window.partitionBy("customer_id").orderBy(*best_first, "product_id")
+    return frame.select("customer_id", "product_id", F.row_number().over(order).alias("rank"))

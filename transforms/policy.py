@@ -1,0 +1,84 @@
+"""The deterministic reasoner: reads a request's content and answers as a model would. Also every model's fallback.
+
+It takes the due and the high-frequency items, then related ones that are likely enough, the likeliest first.
+"""
+
+from calendar import month_name
+from datetime import date
+from typing import Any
+
+from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
+
+MIN_RELATED_PROBABILITY = 0.10
+"""A similar or co-purchased item less likely than this does not go on a list."""
+
+
+def decide(content: dict[str, Any]) -> dict[str, Any]:
+    """The list for one request.
+
+    Args:
+        content: the user message of ``transforms.prompts.render_body``, parsed.
+
+    Returns:
+        An answer object of ``transforms.prompts.answer_schema``.
+    """
+    chosen = [candidate for candidate in content["candidates"] if _belongs(candidate)]
+    chosen.sort(key=lambda candidate: (-candidate["probability"], candidate["id"]))
+    return {
+        "items": [
+            {
+                "id": candidate["id"],
+                "quantity": _quantity(candidate),
+                "cadence_days": _cadence(candidate["gap_days"]),
+                "reason": _reason(candidate, content["month"]),
+            }
+            for candidate in chosen[: content["limits"]["list_size"]]
+        ]
+    }
+
+
+def _belongs(candidate: dict[str, Any]) -> bool:
+    if {"due", "high_frequency"} & set(candidate["sources"]):
+        return True
+    return candidate["probability"] >= MIN_RELATED_PROBABILITY
+
+
+def _cadence(gap_days: float) -> int:
+    return min(CADENCES_DAYS, key=lambda cadence: (abs(cadence - gap_days), cadence))
+
+
+def _quantity(candidate: dict[str, Any]) -> int:
+    """Units for one delivery: what the customer uses in the time until the next."""
+    wanted = candidate["units_per_order"] * _cadence(candidate["gap_days"]) / max(candidate["gap_days"], 1)
+    return max(1, min(MAX_QUANTITY, round(wanted)))
+
+
+def _reason(candidate: dict[str, Any], month: str) -> str:
+    sources = candidate["sources"]
+    if "due" in sources:
+        rhythm = f"about every {_count(candidate['gap_days'], 'day')}, last on {_day(candidate['last_ordered'])}"
+        text = (
+            f"{_count(candidate['orders_so_far'], 'order')} so far, {rhythm}: due around {_day(candidate['due'][1])}."
+        )
+        return text if candidate["orders_this_month"] < 2 else f"{_this_month(candidate, month)} {text}"
+    if "high_frequency" in sources:
+        return _this_month(candidate, month)
+    related = candidate.get("similar_to") or candidate.get("bought_with") or ""
+    how = "similar to" if "similar_to" in candidate else "often in one basket with"
+    ending = f", {_count(candidate['orders_so_far'], 'order')} so far."
+    start = f"You bought it before, and it is {how} "
+    room = MAX_REASON_CHARACTERS - len(start) - len(ending)
+    return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + ending
+
+
+def _this_month(candidate: dict[str, Any], month: str) -> str:
+    return f"{_count(candidate['orders_this_month'], 'order')} in {month_name[int(month[5:])]} {month[:4]}."
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
+def _day(text: str) -> str:
+    day = date.fromisoformat(text)
+    return f"{day.day} {month_name[day.month]}"

@@ -1,0 +1,150 @@
+"""The running purchase history of each pair, and what it says of the next purchase.
+
+State(M) comes from State(M-1) and the frequency of M alone. The forecast is the first honest version: a
+Gamma-Poisson purchase rate under exponential forgetting, and gaps shrunk to the product type's.
+"""
+
+from dataclasses import dataclass
+from math import log
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from transforms.frequency import HALF_LIFE_DAYS, recency_weight
+from warehouse.months import add_months, days_in, last_date
+
+PAIR = ("customer_id", "product_id")
+_SUMS = ("orders", "purchase_days", "units", "spend_usd", "gap_count", "gap_days_sum", "gap_days_sum_of_squares")
+
+
+@dataclass(frozen=True)
+class StateParams:
+    """``expiry_months``: months without a purchase after which a pair leaves the state."""
+
+    half_life_days: float = HALF_LIFE_DAYS
+    expiry_months: int = 24
+
+
+@dataclass(frozen=True)
+class ForecastParams:
+    """Constants of the forecast.
+
+    ``prior_purchases`` and ``prior_days`` are the Gamma prior of the purchase rate (shape, and rate in days): 0.1
+    purchases in 60 days before anything is known of a pair. ``prior_gaps`` is how many gaps of the product type's mean
+    each pair starts with. Chosen on 2017-08 and 2017-09 of Complete Journey; see ``docs/decisions/0004-forecast.md``.
+    ``gap_shape`` is the Gamma shape whose coefficient of variation is .75, the data's median.
+    """
+
+    half_life_days: float = HALF_LIFE_DAYS
+    prior_purchases: float = 0.1
+    prior_days: float = 60.0
+    prior_gaps: float = 3.0
+    gap_shape: float = 1.0 / 0.75**2
+
+
+def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params: StateParams) -> DataFrame:
+    """State at the end of ``month`` from the state a month before and the month's frequency.
+
+    Shape: both inputs have one row a pair (``gold/replenishment_state`` of M-1, ``gold/purchase_frequency`` of M);
+    out, one row a live pair, columns of ``gold/replenishment_state``. A pair that was only ever taken back has no row.
+    """
+    decay = 2.0 ** (-days_in(month) / params.half_life_days)
+    end = F.lit(last_date(month))
+    old, new = previous.alias("old"), frequency.alias("new")
+    joined = old.join(new, on=list(PAIR), how="full_outer")
+    gap = F.datediff(F.col("new.first_ordered_date"), F.col("old.last_ordered_date"))
+    has_gap = gap.isNotNull()
+    weight = F.when(has_gap, recency_weight(F.datediff(end, "new.first_ordered_date"), params.half_life_days))
+    gap_days, gap_weight = _or_zero(gap), _or_zero(weight)
+    sums = {name: _or_zero(F.col(f"old.{name}")) + _or_zero(F.col(f"new.{name}")) for name in _SUMS}
+    sums["gap_count"] += has_gap.cast("int")
+    sums["gap_days_sum"] += gap_days
+    sums["gap_days_sum_of_squares"] += gap_days * gap_days
+    decayed = {
+        name: _or_zero(F.col(f"old.{name}")) * decay + _or_zero(F.col(f"new.{name}"))
+        for name in ("weighted_gap_count", "weighted_gap_days", "decayed_purchases")
+    }
+    decayed["weighted_gap_count"] += gap_weight
+    decayed["weighted_gap_days"] += gap_weight * gap_days
+    bought = F.coalesce(F.col("new.orders") > 0, F.lit(False))
+    state = joined.select(
+        F.lit(month).alias("month"),
+        *PAIR,
+        *[column.alias(name) for name, column in {**sums, **decayed}.items()],
+        (_or_zero(F.col("old.months_active")) + bought.cast("int")).alias("months_active"),
+        F.coalesce("old.first_ordered_date", "new.first_ordered_date").alias("first_ordered_date"),
+        F.coalesce("new.last_ordered_date", "old.last_ordered_date").alias("last_ordered_date"),
+    )
+    oldest = F.add_months(end, -params.expiry_months)
+    return state.where(F.col("last_ordered_date") > oldest).withColumns(
+        {
+            "mean_gap_days": F.try_divide("weighted_gap_days", "weighted_gap_count"),
+            "units_per_order": F.greatest(F.col("units"), F.lit(0)) / F.greatest(F.col("orders"), F.lit(1)),
+        }
+    )
+
+
+def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
+    """Adds each pair's next purchase to the state.
+
+    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null). Adds
+    ``probability`` of a purchase in the month after, ``gap_days`` (expected days between purchases) and ``due_date``
+    with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the first day of the month after.
+
+    Source: predictive probability of the Gamma-Poisson (NBD) model, ``1 - ((b + T) / (b + T + h)) ** (a + n)``
+    (Ehrenberg 1959, "The Pattern of Consumer Purchases"), where ``n`` (repeat purchases) and ``T`` (days observed)
+    are both exponentially forgotten. Gap: mean shrunk towards the product type's, as in empirical Bayes.
+    """
+    end, horizon = F.lit(last_date(month)), days_in_next(month)
+    half_life = params.half_life_days
+    first_weight = recency_weight(F.datediff(end, "first_ordered_date"), half_life)
+    observed_days = (half_life / log(2)) * (1 - first_weight)
+    repeats = F.greatest(F.col("decayed_purchases") - first_weight, F.lit(0.0))
+    base = params.prior_days + observed_days
+    probability = 1 - F.pow(base / (base + horizon), params.prior_purchases + repeats)
+    typed = state.join(_type_gaps(state), on="product_type", how="left")
+    gap = (F.col("weighted_gap_days") + params.prior_gaps * F.col("type_gap_days")) / (
+        F.col("weighted_gap_count") + params.prior_gaps
+    )
+    p10, p90 = gamma_quantile_share(params.gap_shape, 0.1), gamma_quantile_share(params.gap_shape, 0.9)
+    return typed.withColumns({"probability": probability, "gap_days": F.greatest(gap, F.lit(1.0))}).withColumns(
+        {
+            "due_date": _due(F.col("gap_days"), month),
+            "due_date_p10": _due(F.col("gap_days") * p10, month),
+            "due_date_p90": _due(F.col("gap_days") * p90, month),
+        }
+    )
+
+
+def days_in_next(month: str) -> int:
+    """Days of the month after ``month``: the forecast's horizon."""
+    return days_in(add_months(month, 1))
+
+
+def gamma_quantile_share(shape: float, quantile: float) -> float:
+    """Quantile of a Gamma distribution with mean 1: what the expected gap is multiplied by."""
+    from scipy.stats import gamma
+
+    return float(gamma.ppf(quantile, shape, scale=1.0 / shape))
+
+
+def _type_gaps(state: DataFrame) -> DataFrame:
+    """Mean gap of each product type, falling back to the mean of all where a type has fewer than 20 gaps."""
+    overall = state.agg((F.sum("gap_days_sum") / F.sum("gap_count")).alias("overall_gap_days"))
+    by_type = state.groupBy("product_type").agg(
+        F.sum("gap_count").alias("gaps"), F.sum("gap_days_sum").alias("gap_days")
+    )
+    mean = F.when(F.col("gaps") >= 20, F.col("gap_days") / F.col("gaps"))
+    # Before any pair has a gap there is nothing to learn from: a month.
+    fallback = F.coalesce("overall_gap_days", F.lit(30.0))
+    gap = F.coalesce(mean, fallback).alias("type_gap_days")
+    return by_type.crossJoin(F.broadcast(overall)).select("product_type", gap)
+
+
+def _due(days: Column, month: str) -> Column:
+    expected = F.date_add(F.col("last_ordered_date"), F.round(days).cast("int"))
+    return F.greatest(expected, F.date_add(F.lit(last_date(month)), 1))
+
+
+def _or_zero(column: Column) -> Column:
+    return F.coalesce(column, F.lit(0))

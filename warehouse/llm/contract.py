@@ -1,0 +1,91 @@
+"""The portable contract: OpenAI batch lines in, OpenAI batch lines out, joined by ``custom_id``.
+
+The same request file feeds SageMaker Batch Transform, ``vllm run-batch`` and any OpenAI-compatible server. An answer
+belongs to its request by ``custom_id`` alone, which carries the hash of what was asked: an answer found again for the
+same id needs no second request.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+SHARD_RECORDS = 1_000
+"""Most records of a shard. SageMaker writes a file's output only if all of it succeeded, so shards stay small."""
+
+
+class BatchClient(Protocol):
+    """Answers requests. ``name`` is what decisions say they were decided by, ``model`` what was asked."""
+
+    name: str
+    model: str
+
+    def answer(self, lines: list[str]) -> list[str]:
+        """One response line for each request line, in any order; a request may stay unanswered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response line, taken apart. ``finish_reason`` is ``error`` where the request itself failed."""
+
+    custom_id: str
+    content: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def prompt_hash(body: dict[str, Any], template_version: str) -> str:
+    """SHA-256 of everything that an answer depends on: template, model, parameters and content."""
+    text = json.dumps([template_version, body], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pseudonym(customer_id: str, salt: str) -> str:
+    """Salted hash that stands for the customer outside: 16 hexadecimal digits."""
+    return hashlib.blake2b(customer_id.encode(), key=salt.encode()[:64], digest_size=8).hexdigest()
+
+
+def request_line(custom_id: str, body: dict[str, Any]) -> str:
+    """One line of a request shard."""
+    record = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def response_line(custom_id: str, model: str, content: str, prompt_tokens: int, completion_tokens: int) -> str:
+    """One line of a response shard, as a server writes it for a finished answer."""
+    message = {"role": "assistant", "content": content}
+    body = {
+        "object": "chat.completion",
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+    }
+    record = {"custom_id": custom_id, "response": {"status_code": 200, "body": body}, "error": None}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_response(line: str) -> Answer | None:
+    """The answer of a response line; ``None`` if the line is not one of the contract."""
+    try:
+        record = json.loads(line)
+        custom_id = record["custom_id"]
+        response = record.get("response") or {}
+        if record.get("error") or response.get("status_code") != 200:
+            return Answer(custom_id, "", "error", 0, 0)
+        body = response["body"]
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        return Answer(
+            custom_id,
+            choice["message"].get("content") or "",
+            choice.get("finish_reason") or "error",
+            int(usage.get("prompt_tokens", 0)),
+            int(usage.get("completion_tokens", 0)),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None

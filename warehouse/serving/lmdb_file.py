@@ -1,0 +1,180 @@
+"""One version as one LMDB file: writing it, checking it, reading it.
+
+Key: customer id in UTF-8 (at most 511 bytes, LMDB's limit). Value: JSON of the list's items.
+A file is written under a temporary name by one process, then never changes; hence readers open it read-only and
+without LMDB's lock file, which only matters beside a writer.
+Not here: which file is live (``lmdb_store.py``).
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import lmdb
+
+from warehouse.errors import ContractError, StoreUnavailable
+from warehouse.serving.lists import ContentDigest, body_middle, check_body, compose_body
+from warehouse.serving.store import Manifest
+
+MAX_KEY_BYTES = 511
+_FIRST_MAP_BYTES = 16 << 20
+_BATCH_LISTS = 2_000
+_SAMPLE_LISTS = 1_000
+
+# LMDB must not open one file twice in a process, so open files are shared. An entry leaves the dictionary, and
+# its environment is closed, with the last reference to it.
+_open_files: "WeakValueDictionary[tuple[int, int], VersionFile]" = WeakValueDictionary()
+_open_lock = threading.Lock()
+
+
+class VersionFile:
+    """A version open for reading; safe to use from several threads. It closes when the last reference goes."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._middle = body_middle(manifest.month, manifest.version, manifest.generated_at, manifest.expires_at)
+        # Lookups are scattered: read-ahead would fill the page cache with neighbours nobody asked for.
+        self._env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, create=False, readahead=False)
+
+    def get(self, customer_id: str) -> bytes | None:
+        """The API's body of the customer's list, or None."""
+        key = _key_or_none(customer_id)
+        if key is None:
+            return None
+        with self._env.begin() as transaction:
+            items = transaction.get(key)
+        return None if items is None else compose_body(customer_id, self._middle, items)
+
+    def get_many(self, customer_ids: Iterable[str]) -> list[bytes | None]:
+        """The bodies in the order of the ids, None where a customer has no list."""
+        bodies: list[bytes | None] = []
+        with self._env.begin() as transaction:
+            for customer_id in customer_ids:
+                key = _key_or_none(customer_id)
+                items = transaction.get(key) if key is not None else None
+                bodies.append(None if items is None else compose_body(customer_id, self._middle, items))
+        return bodies
+
+    def scan(self) -> Iterator[tuple[bytes, bytes]]:
+        """All (key, items), in key order."""
+        with self._env.begin() as transaction:
+            yield from transaction.cursor()
+
+    def count(self) -> int:
+        """Number of lists."""
+        return self._env.stat()["entries"]
+
+
+def open_version(path: Path, manifest: Manifest) -> VersionFile:
+    """Opens a version, or returns it where this process has it open already.
+
+    Raises:
+        StoreUnavailable: the file is missing or cannot be read.
+    """
+    with _open_lock:
+        try:
+            stat = path.stat()
+            found = _open_files.get((stat.st_dev, stat.st_ino))
+            if found is None or found.manifest != manifest:
+                found = _reopen(path, manifest, found)
+                _open_files[stat.st_dev, stat.st_ino] = found
+            return found
+        except (OSError, lmdb.Error) as error:
+            raise StoreUnavailable(f"version {manifest.version} cannot be opened: {error}") from error
+
+
+def _reopen(path: Path, manifest: Manifest, same_file: VersionFile | None) -> VersionFile:
+    if same_file is None:
+        return VersionFile(path, manifest)
+    # Same bytes under a new manifest (it was released meanwhile): share the environment, not the manifest.
+    twin = VersionFile.__new__(VersionFile)
+    twin.manifest = manifest
+    twin._middle = body_middle(manifest.month, manifest.version, manifest.generated_at, manifest.expires_at)
+    twin._env = same_file._env
+    return twin
+
+
+def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest:
+    """Writes a new file and forces it to disk. Memory: one batch of lists.
+
+    Raises:
+        ContractError: a customer comes twice or an id does not fit; no ids in the text.
+        StoreUnavailable: the disk did not take it.
+    """
+    digest = ContentDigest()
+    source = iter(lists)
+    try:
+        with lmdb.open(
+            str(path), subdir=False, map_size=_FIRST_MAP_BYTES, lock=False, sync=False, metasync=False
+        ) as env:
+            while batch := [(_key(customer_id), items) for customer_id, items in islice(source, _BATCH_LISTS)]:
+                if _put(env, sorted(batch)) != len(batch):
+                    raise ContractError(
+                        f"a customer comes twice among the first {digest.customers + len(batch):,} lists: "
+                        "lists take one row group a customer"
+                    )
+                for key, items in batch:
+                    digest.add(key, items)
+            env.sync(True)
+    except (OSError, lmdb.Error) as error:
+        raise StoreUnavailable(f"the serving store could not be written: {error}") from error
+    return digest
+
+
+def _put(env: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> int:
+    """Adds a batch in one transaction, doubling the map until it fits; returns the rows added."""
+    while True:
+        try:
+            with env.begin(write=True) as transaction:
+                return transaction.cursor().putmulti(batch, overwrite=False)[1]
+        except lmdb.MapFullError:
+            env.set_mapsize(env.info()["map_size"] * 2)
+
+
+def check_file(file: VersionFile, *, full: bool) -> None:
+    """Checks a file against its manifest: count, a sample read back as a client would, checksum where ``full``.
+
+    Raises:
+        ContractError: it is not what was built.
+    """
+    manifest = file.manifest
+    if file.count() != manifest.customers:
+        raise ContractError(
+            f"version {manifest.version} holds {file.count():,} lists where {manifest.customers:,} were built"
+        )
+    digest = ContentDigest()
+    step = max(1, manifest.customers // _SAMPLE_LISTS)
+    lists = file.scan() if full else islice(file.scan(), _SAMPLE_LISTS)
+    for position, (key, items) in enumerate(lists):
+        if full:
+            digest.add(key, items)
+        if not full or position % step == 0:
+            customer_id = key.decode()
+            check_body(file.get(customer_id) or b"", customer_id, manifest.version)
+    if full and (digest.checksum(), digest.lines) != (manifest.checksum, manifest.lines):
+        raise ContractError(f"version {manifest.version} fails its checksum: {digest.lines:,} lines read back")
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file and what LMDB may have put beside it; readers who have it open keep it (POSIX)."""
+    for name in (path, path.with_name(path.name + "-lock")):
+        if name.exists():
+            os.unlink(name)
+
+
+def _key(customer_id: str) -> bytes:
+    key = customer_id.encode()
+    if not 0 < len(key) <= MAX_KEY_BYTES:
+        raise ContractError(
+            f"a customer id of {len(key):,} bytes cannot be published: the store takes 1 to {MAX_KEY_BYTES}"
+        )
+    return key
+
+
+def _key_or_none(customer_id: str) -> bytes | None:
+    """The key, or None for an id that no store can hold (a lookup of it is a miss and no error)."""
+    key = customer_id.encode(errors="replace")
+    return key if 0 < len(key) <= MAX_KEY_BYTES else None
