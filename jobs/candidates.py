@@ -15,7 +15,8 @@ from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY,
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
 from warehouse.settings import Settings
-from warehouse.vectors import nearest_texts, open_vectors
+from warehouse.text_index import nearest_texts
+from warehouse.vectors import open_vectors
 
 NEIGHBOURS = 30
 """Nearest texts that are looked at for each anchor's text; those not in the customer's history fall away."""

@@ -130,7 +130,7 @@ def gamma_quantile_share(shape: float, quantile: float) -> float:
 
 def _type_gaps(state: DataFrame) -> DataFrame:
     """Mean gap of each product type, falling back to the mean of all where a type has fewer than 20 gaps."""
-    overall = state.agg((F.sum("gap_days_sum") / F.sum("gap_count")).alias("overall_gap_days"))
+    overall = state.agg(F.try_divide(F.sum("gap_days_sum"), F.sum("gap_count")).alias("overall_gap_days"))
     by_type = state.groupBy("product_type").agg(
         F.sum("gap_count").alias("gaps"), F.sum("gap_days_sum").alias("gap_days")
     )

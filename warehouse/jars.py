@@ -10,6 +10,7 @@ Not here: other connectors' jars, and anything that happens at import.
 import subprocess
 import tempfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -54,10 +55,16 @@ def delta_jars(cache: Path, java_home: Path, ivy_settings: Path | None = None) -
 
 
 def spark_home() -> Path:
-    """Folder of the installed pyspark package, which is a whole Spark."""
-    import pyspark
+    """Folder of the installed pyspark package, which is a whole Spark.
 
-    return Path(pyspark.__file__).parent
+    Raises:
+        EnvironmentProblem: it is not installed.
+    """
+    # Found, not imported: pyspark's import takes longer than all else that the callers do.
+    package = find_spec("pyspark")
+    if package is None or package.origin is None:
+        raise EnvironmentProblem("the pyspark package is not installed: run 'make setup'")
+    return Path(package.origin).parent
 
 
 def _fetch(name: str, folder: Path, java_home: Path, settings: Path | None) -> None:

@@ -1,15 +1,21 @@
 """The Spark session: one place for every engine setting, tuned apart for a laptop and for a cluster.
 
 The local settings are measured ones: UI off, few partitions, C1 compiler, serial collector and a class-data archive
-make small tables about four times faster on two cores (``benchmarks/``).
+spare most of the time that small tables take.
+
+Not here: what is computed with the session, and the making of the archive (``class_data.py``, ``prepare.py``).
 """
 
 import os
 import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.jars import class_data_archive, delta_jars
+from warehouse.class_data import QUIET, class_data_archive
+from warehouse.jars import delta_jars, spark_home
 from warehouse.java import find_java_home
 from warehouse.settings import Settings
 
@@ -38,7 +44,6 @@ _LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.log.level": "ERROR",
     # Tables of this size fit one file a month and shuffle partition; adaptive coalescing keeps them few.
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.autoBroadcastJoinThreshold": "32m",
@@ -50,58 +55,133 @@ _CLUSTER = {
     "spark.databricks.delta.optimizeWrite.enabled": "true",
 }
 
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_STARTING = threading.Lock()
 
-def session_config(settings: Settings) -> dict[str, str]:
-    """Every Spark property that the settings lead to; starts nothing but may fetch Delta's jars."""
+
+def session_config(settings: Settings, class_data: Sequence[str] | None = None) -> dict[str, str]:
+    """Every Spark property that the settings lead to; starts nothing but may fetch Delta's jars.
+
+    Args:
+        settings: the platform's settings.
+        class_data: the JVM's options about class-data archives, in place of those for the home's own archive.
+
+    Raises:
+        EnvironmentProblem: Java or a jar is missing.
+    """
     if not settings.spark_master.startswith("local"):
         return {**_EVERYWHERE, **_CLUSTER}
-    jars = delta_jars(settings.cache, find_java_home(settings.cache), settings.ivy_settings)
+    java_home = find_java_home(settings.cache)
+    jars = delta_jars(settings.cache, java_home, settings.ivy_settings)
+    if class_data is None:
+        class_data = class_data_archive(settings.cache, java_home).jvm_options
     return {
         **_EVERYWHERE,
         **_LOCAL,
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
-        "spark.driver.extraJavaOptions": _local_jvm_options(settings.cache),
+        "spark.driver.extraJavaOptions": _local_jvm_options(settings.cache, class_data),
         "spark.local.dir": str(settings.cache / "spark"),
         "spark.sql.warehouse.dir": str(settings.cache / "spark-warehouse"),
     }
 
 
-def start_session(settings: Settings, app_name: str = "replenish") -> "SparkSession":
+def start_session(
+    settings: Settings, app_name: str = "replenish", class_data: Sequence[str] | None = None
+) -> "SparkSession":
     """The process's Spark session, started if there is none.
 
+    Args:
+        settings: the platform's settings.
+        app_name: the name that Spark shows.
+        class_data: see :func:`session_config`.
+
     Raises:
-        EnvironmentProblem: Java or a jar is missing.
+        EnvironmentProblem: Java or a jar is missing. A retry does not help.
     """
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    running = SparkSession.getActiveSession()
-    if running is not None:
-        return running
-    if settings.spark_master.startswith("local"):
-        os.environ["JAVA_HOME"] = str(find_java_home(settings.cache))
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        _point_workers_here()
-        Path(settings.cache / "spark").mkdir(parents=True, exist_ok=True)
+    with _STARTING:
+        # Not getActiveSession: that is the calling thread's, and a second thread would set everything up anew.
+        if SparkContext._active_spark_context is not None:
+            return SparkSession.builder.getOrCreate()
+        if not settings.spark_master.startswith("local"):
+            return _create(session_config(settings), settings.spark_master, app_name)
+        return _start_locally(settings, app_name, class_data)
+
+
+def _start_locally(settings: Settings, app_name: str, class_data: Sequence[str] | None) -> "SparkSession":
+    from pyspark.errors import PySparkRuntimeError
+
+    java_home = find_java_home(settings.cache)
+    # Before the environment changes: what it is made of depends on the machine's own JAVA_HOME.
+    config = session_config(settings, class_data)
+    (settings.cache / "spark").mkdir(parents=True, exist_ok=True)
+    with _environment(java_home):
+        try:
+            return _create(config, settings.spark_master, app_name)
+        except PySparkRuntimeError:
+            if class_data is not None or "SharedArchiveFile" not in config["spark.driver.extraJavaOptions"]:
+                raise
+    # The JVM died before it answered. A damaged archive does that, and nothing needs the archive.
+    archive = class_data_archive(settings.cache, java_home)
+    archive.discard("a session did not start with it; 'python -m warehouse.prepare --again' makes a new one")
+    return _start_locally(settings, app_name, class_data=())
+
+
+def _create(config: Mapping[str, str], master: str, app_name: str) -> "SparkSession":
+    from pyspark.sql import SparkSession
+
     builder = SparkSession.builder.appName(app_name)
-    if settings.spark_master != "submit":
-        builder = builder.master(settings.spark_master)
-    for name, value in session_config(settings).items():
+    if master != "submit":
+        builder = builder.master(master)
+    for name, value in config.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
 
-def _point_workers_here() -> None:
-    """Python workers run this interpreter and find this repository, wherever the process was started from."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    repository = str(Path(__file__).resolve().parents[1])
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != repository]
-    os.environ["PYTHONPATH"] = os.pathsep.join([repository, *paths])
+@contextmanager
+def _environment(java_home: Path) -> Iterator[None]:
+    """The environment in which a local JVM starts: this Java, this Spark, this Python, and no one else's settings.
+
+    The variables are set back afterwards: an inherited ``JAVA_HOME`` would hide the machine's own from a subprocess.
+    """
+    changes: dict[str, str | None] = {
+        "JAVA_HOME": str(java_home),
+        # Another Spark on this machine is another version, and its conf folder holds settings for another cluster.
+        "SPARK_HOME": str(spark_home()),
+        **dict.fromkeys(("SPARK_CONF_DIR", "HADOOP_CONF_DIR", "YARN_CONF_DIR")),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        # Python workers run this interpreter and find this repository, wherever the process was started from.
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "PYTHONPATH": _with_repository(os.environ.get("PYTHONPATH", "")),
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    _set_environment(changes)
+    try:
+        yield
+    finally:
+        _set_environment(before)
 
 
-def _local_jvm_options(cache: Path) -> str:
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _with_repository(paths: str) -> str:
+    others = [path for path in paths.split(os.pathsep) if path and path != str(_REPOSITORY)]
+    return os.pathsep.join([str(_REPOSITORY), *others])
+
+
+def _local_jvm_options(cache: Path, class_data: Sequence[str]) -> str:
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Duser.home={cache}"]
-    archive = class_data_archive(cache)
-    if archive.exists():
-        options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
-    return " ".join(options)
+    options += [f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}", f"-XX:ErrorFile={cache}/jvm-error-%p.log"]
+    # Spark splits the line at blanks outside quotes, and a home may lie in a folder whose name has one.
+    return " ".join(f'"{option}"' for option in [*options, *QUIET, *class_data])

@@ -4,9 +4,22 @@ Everything else is rendered from these: Delta and PyArrow schemas, CHECK constra
 suites (``quality/suites.py``) and ``docs/tables.md`` (``python -m warehouse.contracts.docs``).
 """
 
-from warehouse.contracts import bronze, gold, landing, serving, silver
+from warehouse.contracts import bronze, gold, landing, serving, silver, vectors
 from warehouse.contracts.table import Column, Table
 
 TABLES: dict[str, Table] = {table.name: table for layer in (bronze, silver, gold, serving) for table in layer.TABLES}
 
-__all__ = ["TABLES", "Column", "Table", "bronze", "gold", "landing", "serving", "silver"]
+VECTOR_TABLES: dict[str, Table] = {table.name: table for table in vectors.TABLES}
+
+__all__ = [
+    "TABLES",
+    "VECTOR_TABLES",
+    "Column",
+    "Table",
+    "bronze",
+    "gold",
+    "landing",
+    "serving",
+    "silver",
+    "vectors",
+]

@@ -78,7 +78,7 @@ PRODUCTS_TABLE = Table(
     key=("product_id", "valid_from"),
     columns=(
         *[
-            Column(c.name, c.type, c.text, nullable=False if c.name.startswith("is_") else c.nullable)
+            Column(c.name, c.type, c.text, nullable=False if c.name.startswith("is_") else c.nullable, unit=c.unit)
             for c in _attributes(PRODUCTS.columns)
         ],
         Column("text", STRING, "text that is embedded"),

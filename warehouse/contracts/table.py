@@ -99,7 +99,8 @@ def spark_schema(table: Table) -> "StructType":
 def check_constraints(table: Table) -> dict[str, str]:
     """Constraint name → SQL predicate that Delta enforces on every write (ranges and allowed values).
 
-    A CHECK that evaluates to NULL passes, so nullable columns need no special case; NOT NULL is in the schema.
+    Delta refuses a row whose CHECK is NULL, unlike SQL, so nullable columns say that null is allowed. NOT NULL is in
+    the schema.
     """
     checks = {}
     for column in table.columns:
@@ -111,5 +112,6 @@ def check_constraints(table: Table) -> dict[str, str]:
         if column.allowed is not None:
             parts.append(f"{column.name} IN ({', '.join(repr(value) for value in column.allowed)})")
         if parts:
-            checks[f"{column.name}_valid"] = " AND ".join(parts)
+            predicate = " AND ".join(parts)
+            checks[f"{column.name}_valid"] = f"{column.name} IS NULL OR {predicate}" if column.nullable else predicate
     return checks

@@ -6,7 +6,6 @@ without LMDB's lock file, which only matters beside a writer.
 Not here: which file is live (``lmdb_store.py``).
 """
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -21,23 +20,22 @@ from warehouse.serving.store import Manifest
 
 MAX_KEY_BYTES = 511
 _FIRST_MAP_BYTES = 16 << 20
-_BATCH_LISTS = 2_000
+_BATCH_LISTS = 1_000
 _SAMPLE_LISTS = 1_000
 
-# LMDB must not open one file twice in a process, so open files are shared. An entry leaves the dictionary, and
-# its environment is closed, with the last reference to it.
-_open_files: "WeakValueDictionary[tuple[int, int], VersionFile]" = WeakValueDictionary()
-_open_lock = threading.Lock()
+# LMDB must not open one file twice in a process, so environments are shared by inode. An entry leaves the
+# dictionary, and its environment is closed, with the last reference to it.
+_environments: "WeakValueDictionary[tuple[int, int], lmdb.Environment]" = WeakValueDictionary()
+_environments_lock = threading.Lock()
 
 
 class VersionFile:
     """A version open for reading; safe to use from several threads. It closes when the last reference goes."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, environment: lmdb.Environment, manifest: Manifest) -> None:
         self.manifest = manifest
+        self._env = environment
         self._middle = body_middle(manifest.month, manifest.version, manifest.generated_at, manifest.expires_at)
-        # Lookups are scattered: read-ahead would fill the page cache with neighbours nobody asked for.
-        self._env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, create=False, readahead=False)
 
     def get(self, customer_id: str) -> bytes | None:
         """The API's body of the customer's list, or None."""
@@ -69,32 +67,24 @@ class VersionFile:
 
 
 def open_version(path: Path, manifest: Manifest) -> VersionFile:
-    """Opens a version, or returns it where this process has it open already.
+    """Opens a version for reading.
 
     Raises:
         StoreUnavailable: the file is missing or cannot be read.
     """
-    with _open_lock:
-        try:
+    try:
+        with _environments_lock:
             stat = path.stat()
-            found = _open_files.get((stat.st_dev, stat.st_ino))
-            if found is None or found.manifest != manifest:
-                found = _reopen(path, manifest, found)
-                _open_files[stat.st_dev, stat.st_ino] = found
-            return found
-        except (OSError, lmdb.Error) as error:
-            raise StoreUnavailable(f"version {manifest.version} cannot be opened: {error}") from error
-
-
-def _reopen(path: Path, manifest: Manifest, same_file: VersionFile | None) -> VersionFile:
-    if same_file is None:
-        return VersionFile(path, manifest)
-    # Same bytes under a new manifest (it was released meanwhile): share the environment, not the manifest.
-    twin = VersionFile.__new__(VersionFile)
-    twin.manifest = manifest
-    twin._middle = body_middle(manifest.month, manifest.version, manifest.generated_at, manifest.expires_at)
-    twin._env = same_file._env
-    return twin
+            environment = _environments.get((stat.st_dev, stat.st_ino))
+            if environment is None:
+                # Lookups are scattered: read-ahead would fill the page cache with neighbours nobody asked for.
+                environment = lmdb.open(
+                    str(path), subdir=False, readonly=True, lock=False, create=False, readahead=False
+                )
+                _environments[stat.st_dev, stat.st_ino] = environment
+    except (OSError, lmdb.Error) as error:
+        raise StoreUnavailable(f"version {manifest.version} cannot be opened: {error}") from error
+    return VersionFile(environment, manifest)
 
 
 def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest:
@@ -114,12 +104,12 @@ def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest
                 if _put(env, sorted(batch)) != len(batch):
                     raise ContractError(
                         f"a customer comes twice among the first {digest.customers + len(batch):,} lists: "
-                        "lists take one row group a customer"
+                        "group the rows by customer"
                     )
                 for key, items in batch:
                     digest.add(key, items)
             env.sync(True)
-    except (OSError, lmdb.Error) as error:
+    except lmdb.Error as error:
         raise StoreUnavailable(f"the serving store could not be written: {error}") from error
     return digest
 
@@ -161,20 +151,23 @@ def check_file(file: VersionFile, *, full: bool) -> None:
 def remove_file(path: Path) -> None:
     """Removes a file and what LMDB may have put beside it; readers who have it open keep it (POSIX)."""
     for name in (path, path.with_name(path.name + "-lock")):
-        if name.exists():
-            os.unlink(name)
+        name.unlink(missing_ok=True)
 
 
 def _key(customer_id: str) -> bytes:
-    key = customer_id.encode()
-    if not 0 < len(key) <= MAX_KEY_BYTES:
+    key = _key_or_none(customer_id)
+    if key is None:
         raise ContractError(
-            f"a customer id of {len(key):,} bytes cannot be published: the store takes 1 to {MAX_KEY_BYTES}"
+            f"a customer id of {len(customer_id):,} characters cannot be published: "
+            f"the store takes 1 to {MAX_KEY_BYTES} bytes of UTF-8"
         )
     return key
 
 
 def _key_or_none(customer_id: str) -> bytes | None:
-    """The key, or None for an id that no store can hold (a lookup of it is a miss and no error)."""
-    key = customer_id.encode(errors="replace")
+    """The key, or None for an id that no store can hold (to look one up is a miss and no error)."""
+    try:
+        key = customer_id.encode()
+    except UnicodeEncodeError:
+        return None
     return key if 0 < len(key) <= MAX_KEY_BYTES else None

@@ -1,0 +1,15 @@
+"""The monthly partitions that all monthly assets share, and how months depend on months."""
+
+import dagster as dg
+
+from warehouse.settings import load_settings
+
+MONTHS = dg.MonthlyPartitionsDefinition(start_date=load_settings().first_month, fmt="%Y-%m")
+"""One partition a calendar month, from ``REPLENISH_FIRST_MONTH`` to the last month that has ended."""
+
+
+def months_before(count: int, including_this: bool) -> dg.TimeWindowPartitionMapping:
+    """The ``count`` months before, with or without the month itself; months before the first do not exist."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-count, end_offset=0 if including_this else -1, allow_nonexistent_upstream_partitions=True
+    )

@@ -1,0 +1,154 @@
+"""gold/list_decisions → the serving store and serving/subscribe_save_lists: one immutable version, switched at the end.
+
+    python -m jobs.publish --month 2017-12          build, verify, gate, record, switch, prune
+    python -m jobs.publish --list                   versions that the store holds
+    python -m jobs.publish --rollback VERSION       make an earlier version live again
+    python -m jobs.publish --diff A B               what changed from A to B
+
+The same lists give the same version, so publishing again changes nothing. A month before the live one is not
+switched to: its lists stay as they were published.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.cli import exit_on_error
+from jobs.report import JobReport
+from transforms.catalogue import as_of_end_of
+from warehouse.contracts.gold import LIST_DECISIONS
+from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
+from warehouse.lake import Lake, open_lake
+from warehouse.months import month_range
+from warehouse.serving.publish import publish, rollback
+from warehouse.serving.store import Manifest, open_store
+from warehouse.settings import Settings, load_settings
+from warehouse.spark import start_session
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Publishes the months in order.
+
+    Raises:
+        MissingMonth: a month has no decisions.
+        QualityGateError: the version is too far from the live one; that stays live.
+        StoreUnavailable: another process is publishing.
+    """
+    store = open_store(settings.serving_store)
+    rows: dict[str, int] = {}
+    details: dict[str, object] = {}
+    for month in sorted(months):
+        lines = list_lines(lake, settings, month)
+        now = datetime.now(UTC)
+        written = {"lines": 0}
+
+        def record(version: Manifest, lines: DataFrame = lines, written: dict[str, int] = written) -> None:
+            written["lines"] = _record(lake, lines, version)
+
+        report = publish(
+            store,
+            month,
+            _lists(lines),
+            generated_at=now,
+            expires_at=now + timedelta(days=settings.list_valid_days),
+            keep=settings.keep_versions,
+            before_switch=record,
+        )
+        rows[month] = written["lines"]
+        details = {
+            "outcome": report.outcome,
+            "live_version": report.live.version,
+            "customers": report.live.customers,
+            "previous_version": report.previous.version if report.previous else "none",
+            "pruned": ", ".join(report.pruned) or "none",
+        }
+        if report.diff:
+            details["change_against_previous"] = asdict(report.diff)
+    return JobReport(SUBSCRIBE_SAVE_LISTS.name, rows, details)
+
+
+def list_lines(lake: Lake, settings: Settings, month: str) -> DataFrame:
+    """Every line of the month's lists with product names, prices and consent; no version and no dates of it yet."""
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
+    customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
+    consent = customers.select("customer_id", F.col("consent_email").alias("has_consent_email"))
+    return (
+        lake.require_months(LIST_DECISIONS, [month])
+        .select("month", "customer_id", F.inline("items"))
+        .join(products.select("product_id", "name", "price_usd"), on="product_id", how="inner")
+        .join(consent, on="customer_id", how="left")
+        .withColumn("has_consent_email", F.coalesce("has_consent_email", F.lit(False)))
+    )
+
+
+def _lists(lines: DataFrame) -> Iterator[tuple[str, list[Any]]]:
+    """Customers with their items in rank order, streamed partition by partition."""
+    item = F.struct(
+        "rank",
+        "product_id",
+        "name",
+        "quantity",
+        "cadence_days",
+        "next_due_date",
+        "probability",
+        "reason_code",
+        "reason",
+        F.col("price_usd").cast("double").alias("price_usd"),
+    )
+    lists = lines.groupBy("customer_id").agg(F.array_sort(F.collect_list(item)).alias("items"))
+    for row in lists.toLocalIterator():
+        yield row.customer_id, row["items"]
+
+
+def _record(lake: Lake, lines: DataFrame, version: Manifest) -> int:
+    rows = lines.withColumns(
+        {
+            "version": F.lit(version.version),
+            "generated_at": F.lit(version.generated_at),
+            "expires_at": F.lit(version.expires_at),
+        }
+    )
+    return lake.replace_where(SUBSCRIBE_SAVE_LISTS, rows, f"version = '{version.version}'")
+
+
+def _describe(manifest: Manifest, live: Manifest | None) -> str:
+    mark = "*" if live and live.version == manifest.version else " "
+    counts = f"{manifest.customers:,} customers, {manifest.lines:,} lines"
+    return f"{mark} {manifest.version}  {counts}, generated {manifest.generated_at:%Y-%m-%d %H:%M} UTC"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one of the commands above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command = parser.add_mutually_exclusive_group(required=True)
+    command.add_argument("--month", help="publish the lists decided at the end of this month")
+    command.add_argument("--list", action="store_true", help="show the versions, the live one marked *")
+    command.add_argument("--rollback", metavar="VERSION", help="make this version live again")
+    command.add_argument("--diff", nargs=2, metavar=("A", "B"), help="compare two versions")
+    parser.add_argument("--to", help="last month, with --month")
+    arguments = parser.parse_args(argv)
+    with exit_on_error():
+        settings = load_settings()
+        if arguments.month:
+            lake = open_lake(start_session(settings), settings)
+            print(run(lake, settings, month_range(arguments.month, arguments.to or arguments.month)).line())
+            return
+        store = open_store(settings.serving_store)
+        if arguments.rollback:
+            print(_describe(rollback(store, arguments.rollback), store.live()))
+        elif arguments.diff:
+            for name, value in asdict(store.diff(*arguments.diff)).items():
+                print(f"{name:20} {value}")
+        else:
+            for manifest in store.versions():
+                print(_describe(manifest, store.live()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Ranking metrics against figures worked out by hand."""
+
+from math import log2
+
+import pytest
+from pyspark.sql import functions as F
+
+from transforms.metrics import judge_lists, mean_metrics, rank_by
+
+
+def judge(spark, listed, bought, k=2):
+    lists = spark.createDataFrame(listed, "customer_id string, product_id string, rank int")
+    truth = spark.createDataFrame(bought, "customer_id string, product_id string, is_repeat boolean")
+    return judge_lists(lists, truth, k)
+
+
+def test_one_customer(spark):
+    listed = [("c", "a", 1), ("c", "b", 2), ("c", "x", 3)]
+    bought = [("c", "b", True), ("c", "x", True), ("c", "n", False), ("c", "m", False)]
+    row = judge(spark, listed, bought).first()
+    assert row.recall == pytest.approx(1 / 4)
+    assert row.precision == pytest.approx(1 / 2)
+    assert row.hit_rate == 1.0
+    # The ideal sums over all four bought products, not over k.
+    assert row.ndcg == pytest.approx((1 / log2(3)) / sum(1 / log2(i + 1) for i in (1, 2, 3, 4)))
+    assert (row.repeat_recall, row.discovery_recall) == (pytest.approx(1 / 2), 0.0)
+
+
+def test_customers_without_a_list_score_zero_and_without_repeats_do_not_count(spark):
+    judged = judge(spark, [("c", "a", 1)], [("c", "a", True), ("d", "n", False)])
+    means = {row.metric: (row.value, row.customers) for row in mean_metrics(judged, 2).collect()}
+    assert means["recall@2"] == (0.5, 2)
+    assert means["repeat_recall@2"] == (1.0, 1)
+    assert means["discovery_recall@2"] == (0.0, 1)
+
+
+def test_rank_breaks_ties_by_product(spark):
+    frame = spark.createDataFrame(
+        [("c", "b", 1), ("c", "a", 1), ("c", "z", 5)], "customer_id string, product_id string, n int"
+    )
+    ranked = {row.product_id: row.rank for row in rank_by(frame, F.desc("n")).collect()}
+    assert ranked == {"z": 1, "a": 2, "b": 3}
