@@ -136,7 +136,7 @@ def _find_rows(
     }
     found = {}
     for result in _run("rows", frame, again, result_format):
-        listed = result.result.get("unexpected_index_list") or []
+        listed = result.result.get("partial_unexpected_index_list") or []
         keys = tuple({name: _text(row.get(name)) for name in table.key} for row in listed[:samples])
         found[_rule_id(_meta(result))] = (result.result.get("unexpected_count"), keys)
     return found
