@@ -1,5 +1,6 @@
 """Makes an asset of a table and its job: the parts that all assets have alike, written once."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from warehouse.lake import Lake
 from warehouse.settings import Settings
 
 OWNERS = ["team:data-platform"]
+
+# Backfill policies are what make a range of months one run; that they are still beta need not be said for each asset.
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 Run = Callable[[Lake, Settings, Sequence[str]], JobReport]
 

@@ -5,6 +5,7 @@ history. Run by hand with ``python -m jobs.customer_profiles --month 2017-05 [--
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +39,11 @@ from warehouse.vectors import (
     write_month,
 )
 
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
+
 _DIMENSIONS = CUSTOMER_PROFILES.column("vector").type.list_size
-# The month's text vectors are laid out row by row for the sum: 100,000 rows take 300 MB for a moment.
+# The text vectors are laid out purchase by purchase for the sum: so many rows take 230 MB for a moment.
 _ROWS_AT_ONCE = 50_000
 
 
@@ -113,7 +117,7 @@ def update_profiles(
     return len(customers), write_month(store, CUSTOMER_PROFILES, month, first_month, rows)
 
 
-def _require_model(before, model: str, first_month: str) -> None:
+def _require_model(before: "LanceTable", model: str, first_month: str) -> None:
     from lancedb.expr import col
 
     others = before.count_rows(col("model").ne(model).to_sql())
@@ -124,7 +128,7 @@ def _require_model(before, model: str, first_month: str) -> None:
         )
 
 
-def _profiles_before(before, customers: pa.Array, month: str) -> tuple[Profiles, np.ndarray]:
+def _profiles_before(before: "LanceTable", customers: pa.Array, month: str) -> tuple[Profiles, np.ndarray]:
     """The customers' profiles at the month before, zeros for new ones, and the months since each was written."""
     columns = ["customer_id", "month", "weight", "norm", "vector"]
     rows = read_keys(before, "customer_id", customers.to_pylist(), columns)

@@ -6,6 +6,7 @@ catalogue's history, and a text that is there already is not computed again. Run
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,9 @@ from warehouse.vectors import (
     read_rows,
     vector_array,
 )
+
+if TYPE_CHECKING:
+    from lancedb.table import LanceTable
 
 # Merged chunk by chunk, so that a run that breaks off in a large catalogue goes on where it was.
 _TEXTS_A_MERGE = 50_000
@@ -89,7 +93,7 @@ def refresh_embeddings(
     details = {"model": embedder.model_name, "embedded": to_embed.num_rows, "relabelled": relabelled.num_rows}
     if not written and store.tags(PRODUCT_EMBEDDINGS).get(PROD) == handle.version:
         return JobReport(PRODUCT_EMBEDDINGS.name, {"all": 0}, {**details, "version": handle.version})
-    published = publish_texts(store, to_embed.num_rows, min_recall)
+    published = publish_texts(store, min_recall)
     details |= {
         "version": published.version,
         "texts": published.texts,
@@ -104,8 +108,12 @@ def _with_new_products(known: pa.Table, texts: pa.Table) -> pa.Table:
     now = dict(zip(texts["text_hash"].to_pylist(), texts["product_ids"].to_pylist(), strict=True))
     before = zip(known["text_hash"].to_pylist(), known["product_ids"].to_pylist(), strict=True)
     changed = {text_hash: now.get(text_hash, []) for text_hash, ids in before if now.get(text_hash, []) != ids}
-    columns = {"text_hash": pa.array(changed.keys(), pa.string()), "product_ids": list(changed.values())}
-    return pa.table({**columns, "product_ids": pa.array(columns["product_ids"], pa.list_(pa.string()))})
+    return pa.table(
+        {
+            "text_hash": pa.array(changed.keys(), pa.string()),
+            "product_ids": pa.array(changed.values(), pa.list_(pa.string())),
+        }
+    )
 
 
 def _embedded(texts: pa.Table, embedder: TextEncoder) -> pa.Table:
@@ -115,7 +123,7 @@ def _embedded(texts: pa.Table, embedder: TextEncoder) -> pa.Table:
     )
 
 
-def _with_vectors(handle, relabelled: pa.Table) -> pa.Table:
+def _with_vectors(handle: "LanceTable", relabelled: pa.Table) -> pa.Table:
     columns = ["text_hash", "model", "text", "vector"]
     rows = read_keys(handle, "text_hash", relabelled["text_hash"].to_pylist(), columns)
     order = pc.index_in(rows["text_hash"], relabelled["text_hash"].combine_chunks())

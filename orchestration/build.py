@@ -1,13 +1,13 @@
 """Puts the definitions together from assets, checks, jobs, schedules, sensors and an environment's resources."""
 
 import dagster as dg
-from quality.checks import CHECKS
 
 from assets import bronze, gold, serving, silver
 from orchestration.environments import resources_for
 from orchestration.jobs import JOBS
 from orchestration.schedules import SCHEDULES
 from orchestration.sensors import landing_files, late_rows
+from quality.checks import CHECKS
 from warehouse.settings import load_settings
 
 

@@ -7,7 +7,6 @@ order. Lists that were published for a month before the live one stay as they we
 
 import hashlib
 import json
-from collections.abc import Iterator
 
 import dagster as dg
 
@@ -55,26 +54,30 @@ def _listing(settings: Settings) -> tuple[list[tuple[str, int, str]], list[str]]
     return listing, missing
 
 
-@dg.multi_asset_sensor(
+@dg.sensor(
     name="late_rows",
-    monitored_assets=[asset_key(ORDERS_TABLE), asset_key(INTERACTIONS_TABLE)],
     job=monthly,
     minimum_interval_seconds=60,
     description="Runs again the months that late rows have made stale, and those after them.",
 )
-def late_rows(context: dg.MultiAssetSensorEvaluationContext) -> Iterator[dg.RunRequest]:
+def late_rows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Requests the stale months in order, once for each ingestion that brought late rows."""
+    seen = json.loads(context.cursor or "{}")
     touched: set[str] = set()
-    newest = 0
-    for record in context.latest_materialization_records_by_key().values():
-        if record is None or record.asset_materialization is None:
+    for table in (ORDERS_TABLE, INTERACTIONS_TABLE):
+        event = context.instance.get_latest_materialization_event(asset_key(table))
+        if event is None or seen.get(table.name) == event.storage_id or event.asset_materialization is None:
             continue
-        value = record.asset_materialization.metadata.get("months")
-        touched |= set(value.value if value else [])
-        newest = max(newest, record.storage_id)
-    context.advance_all_cursors()
-    for month in stale_months(touched, computed_months(context.instance)):
-        yield dg.RunRequest(run_key=f"{newest}-{month}", partition_key=month)
+        seen[table.name] = event.storage_id
+        months = event.asset_materialization.metadata.get("months")
+        touched |= set(months.value if months else [])
+    stale = stale_months(touched, computed_months(context.instance))
+    cursor = json.dumps(seen, sort_keys=True)
+    if not stale:
+        context.update_cursor(cursor)
+        return dg.SkipReason("no computed month has got late rows")
+    requests = [dg.RunRequest(run_key=f"{cursor}-{month}", partition_key=month) for month in stale]
+    return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
 def computed_months(instance: dg.DagsterInstance) -> list[str]:

@@ -114,8 +114,19 @@ def validate(
     return ValidationReport(table.name, rows, evaluated + len(told), tuple(failed), values)
 
 
+def run_suite(
+    kind: str, frame: Any, suite: "ExpectationSuite", result_format: str | dict
+) -> list["ExpectationValidationResult"]:
+    """Runs a suite over a frame in the process's one context: Spark where ``kind`` is ``rows``, else pandas."""
+    context = _context()
+    stored = context.suites.add_or_update(suite)
+    definition = great_expectations().ValidationDefinition(name=suite.name, data=_batches(kind), suite=stored)
+    definition = context.validation_definitions.add_or_update(definition)
+    return definition.run(batch_parameters={"dataframe": frame}, result_format=result_format).results
+
+
 def _judge_rows(frame: DataFrame, table: Table, suite: "ExpectationSuite", samples: int) -> list[FailedRule]:
-    broken = [result for result in _run("rows", frame, suite, "BOOLEAN_ONLY") if not result.success]
+    broken = [result for result in run_suite("rows", frame, suite, "BOOLEAN_ONLY") if not result.success]
     found = _find_rows(frame, table, suite, [_meta(result) for result in broken], samples)
     return [_failed_rule(result, found.get(_rule_id(_meta(result)))) for result in broken]
 
@@ -132,13 +143,15 @@ def _find_rows(
     result_format = {
         "result_format": "SUMMARY",
         "unexpected_index_column_names": list(table.key),
-        "partial_unexpected_count": samples,
+        "partial_unexpected_count": 2 * samples,  # a key that stands twice is listed twice
+        "return_unexpected_index_query": False,  # for the key it would be a window in a WHERE, which Spark refuses
     }
     found = {}
-    for result in _run("rows", frame, again, result_format):
+    for result in run_suite("rows", frame, again, result_format):
         listed = result.result.get("partial_unexpected_index_list") or []
-        keys = tuple({name: _text(row.get(name)) for name in table.key} for row in listed[:samples])
-        found[_rule_id(_meta(result))] = (result.result.get("unexpected_count"), keys)
+        keys = dict.fromkeys(tuple((name, _text(row.get(name))) for name in table.key) for row in listed)
+        count = result.result.get("unexpected_count")
+        found[_rule_id(_meta(result))] = count, tuple(dict(key) for key in list(keys)[:samples])
     return found
 
 
@@ -166,7 +179,9 @@ def _judge_measures(table: Table, measures: Sequence[Measure]) -> list[FailedRul
     ]
     suite = gx.ExpectationSuite(name=f"{table.name} measures", expectations=expectations)
     row = pd.DataFrame({measure.name: [float(measure.value)] for measure in measures})  # type: ignore[arg-type]
-    return [_failed_rule(result, None) for result in _run("measures", row, suite, "BOOLEAN_ONLY") if not result.success]
+    return [
+        _failed_rule(result, None) for result in run_suite("measures", row, suite, "BOOLEAN_ONLY") if not result.success
+    ]
 
 
 def _failed_rule(result: "ExpectationValidationResult", found: tuple[int, tuple[SampleKey, ...]] | None) -> FailedRule:
@@ -181,16 +196,6 @@ def _wrong_columns(frame: DataFrame, table: Table) -> FailedRule:
     unknown = sorted(set(frame.columns) - set(table.column_names))
     text = f"the columns are those of the contract; missing: {missing or 'none'}, unknown: {unknown or 'none'}"
     return FailedRule("columns", None, text, blocking=True)
-
-
-def _run(
-    kind: str, frame: Any, suite: "ExpectationSuite", result_format: str | dict
-) -> list["ExpectationValidationResult"]:
-    context = _context()
-    stored = context.suites.add_or_update(suite)
-    definition = great_expectations().ValidationDefinition(name=suite.name, data=_batches(kind), suite=stored)
-    definition = context.validation_definitions.add_or_update(definition)
-    return definition.run(batch_parameters={"dataframe": frame}, result_format=result_format).results
 
 
 @cache

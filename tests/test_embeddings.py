@@ -3,6 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.product_embeddings import catalogue_texts, refresh_embeddings, run
+from warehouse import embeddings
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
 from warehouse.contracts.vectors import PRODUCT_EMBEDDINGS
@@ -100,6 +102,15 @@ def test_vectors_come_back_in_the_order_of_the_texts(embedder: Embedder) -> None
     alone = np.vstack([embedder.encode([text]) for text in texts])
     assert ((together * alone).sum(axis=1) > 0.999).all()
     assert embedder.encode([]).shape == (0, 384)
+
+
+def test_fast_arithmetic_turns_vectors_by_less_than_a_hundredth(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [MILK, CHEESE, MOTOR_OIL, "Tea"]
+    fast = embedder.encode(texts)
+    monkeypatch.setattr(embeddings, "_fast_arithmetic", lambda device: nullcontext())
+    assert np.linalg.norm(fast - embedder.encode(texts), axis=1).max() < 0.01
 
 
 def test_unusable_model_is_an_error_that_names_the_variable(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def store(settings: Settings) -> VectorStore:
         }
     )
     merge_rows(store.newest(PRODUCT_EMBEDDINGS), PRODUCT_EMBEDDINGS, rows)
-    publish_texts(store, new_texts=len(TEXTS))
+    publish_texts(store)
     return store
 
 
@@ -183,10 +183,6 @@ def test_missing_month_before_and_missing_text(store: VectorStore) -> None:
     unknown = pa.table({"customer_id": ["c1"], "text_hash": ["unknown"], "purchase_days": [1]})
     with pytest.raises(MissingMonth, match="lacks 1 of 1 texts"):
         write(store, FIRST, unknown)
-
-
-def as_row(table, **known: object) -> tuple:
-    return tuple(known.get(name, 0) for name in table.column_names)
 
 
 def frequency_rows(spark: SparkSession, month: str, pairs: dict[tuple[str, str], int]):

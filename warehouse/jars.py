@@ -9,6 +9,7 @@ Not here: other connectors' jars, and anything that happens at import.
 
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,15 +126,19 @@ def proxy_options(proxies: dict[str, str]) -> list[str]:
 def _system_trust(folder: Path) -> list[str]:
     """Java's options for trusting what this machine's OpenSSL trusts (``SSL_CERT_FILE`` included)."""
     import ssl
+    import warnings
 
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-    bundle = ssl.get_default_verify_paths().cafile
-    if not bundle:
+    entries = []
+    for index, authority in enumerate(ssl.create_default_context().get_ca_certs(binary_form=True)):
+        # Bundles hold a few old certificates that are not quite to the letter: without them, not without all.
+        with warnings.catch_warnings(action="ignore"), suppress(ValueError):
+            one = x509.load_der_x509_certificate(authority)
+            entries.append(pkcs12.PKCS12Certificate(one, str(index).encode()))
+    if not entries:
         return []
-    authorities = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
-    entries = [pkcs12.PKCS12Certificate(one, str(index).encode()) for index, one in enumerate(authorities)]
     # Java wants a password on a trust store; the content is public.
     store = pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(b"public"))
     path = folder / "trust.p12"

@@ -1,4 +1,4 @@
-"""One-time preparation of a home: ``python -m warehouse.prepare`` fetches Delta's jars and makes the class-data archive.
+"""One-time preparation of a home: ``python -m warehouse.prepare`` fetches Delta's jars, makes the class-data archive.
 
 ``make setup`` runs it; it is quick when both are there. A cluster's Spark brings its own jars: nothing is done.
 Not here: the check of what is there (``doctor.py``), and the data.

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     copurchase_min_pair_baskets: int = Field(5, ge=1, description="baskets of the window that a pair needs")
     copurchase_top_n: int = Field(20, ge=1, description="partners kept for each product")
     list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
-    list_valid_days: int = Field(45, ge=1, description="days after the end of the month at which a list expires")
+    list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 
     @field_validator("business_tz")
     @classmethod

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # Below it, exact search answers faster than an index is built.
 MIN_INDEXED_ROWS = 5_000
-# The index is trained anew when a tenth of the vectors is new; fewer are added to its partitions.
-_RETRAIN_SHARE = 0.1
 _RECALL_QUERIES = 200
 _RECALL_K = 10
 # One call with a matrix of queries costs a fraction of as many calls with one; beyond this many it gets no better.
@@ -40,37 +38,36 @@ class TextPublication:
     recall_at_10: float
 
 
-def publish_texts(store: VectorStore, new_texts: int, min_recall: float = 0.95) -> TextPublication:
+def publish_texts(store: VectorStore, min_recall: float = 0.95) -> TextPublication:
     """Indexes the newest version of ``product_embeddings`` and moves ``prod`` to it if its recall suffices.
+
+    The index is trained anew each time, which takes seconds for 20,000 texts. LanceDB's ``optimize`` would add the new
+    vectors to it, but joins its partitions meanwhile, after which a search costs several times as much.
 
     Args:
         store: where.
-        new_texts: vectors that changed since ``prod``; many of them train the index anew.
         min_recall: least recall@10 of the index against exact search.
 
     Raises:
         QualityGateError: the recall is lower; ``prod`` stays where it is.
     """
     handle = store.newest(PRODUCT_EMBEDDINGS)
+    for index in handle.list_indices():
+        if index.columns == ["vector"]:
+            handle.drop_index(index.name)
     settle(handle, PRODUCT_EMBEDDINGS)
     texts = handle.count_rows()
-    if texts < MIN_INDEXED_ROWS:
-        store.move_tag(PRODUCT_EMBEDDINGS, PROD, handle.version)
-        return TextPublication(handle.version, texts, False, 1.0)
-    is_trained = not _has_vector_index(handle) or new_texts >= _RETRAIN_SHARE * texts
-    if is_trained:
+    is_indexed = texts >= MIN_INDEXED_ROWS
+    if is_indexed:
         _train_index(handle)
-    recall = measure_recall(handle)
-    if recall < min_recall and not is_trained:
-        _train_index(handle)
-        recall = measure_recall(handle)
+    recall = measure_recall(handle) if is_indexed else 1.0
     if recall < min_recall:
         raise QualityGateError(
             f"{PRODUCT_EMBEDDINGS.name}: recall@{_RECALL_K} of the index is {recall:.3f} and has to be {min_recall:g}. "
             f"{PROD!r} stays at the version it had"
         )
     store.move_tag(PRODUCT_EMBEDDINGS, PROD, handle.version)
-    return TextPublication(handle.version, texts, True, recall)
+    return TextPublication(handle.version, texts, is_indexed, recall)
 
 
 def measure_recall(handle: "LanceTable") -> float:
@@ -111,7 +108,8 @@ def read_text_vectors(store: VectorStore, text_hashes: Sequence[str]) -> np.ndar
 def nearest_texts(store: VectorStore, text_hashes: Sequence[str], k: int = 30, exact: bool = False) -> pa.Table:
     """The ``k`` texts of ``prod`` nearest to each given text, by cosine similarity.
 
-    A text is its own nearest neighbour (similarity 1): other products of the same text are as similar as can be.
+    A text is its own nearest neighbour (similarity 1): other products of the same text are as similar as can be. The
+    same version gives the same answer; an index trained anew may differ in the last few of ``k``, within its recall.
 
     Shape: one row a (``text_hash``, ``neighbour_hash``), sorted by text in the order given and by ``rank``:
     ``text_hash`` string, ``neighbour_hash`` string, ``similarity`` double in -1…1, ``rank`` int32 from 1.
@@ -171,10 +169,6 @@ def _ranks(query_index: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(np.diff(query_index, prepend=-1))
     lengths = np.diff(starts, append=len(query_index))
     return np.arange(len(query_index)) - np.repeat(starts, lengths) + 1
-
-
-def _has_vector_index(handle: "LanceTable") -> bool:
-    return any(index.columns == ["vector"] for index in handle.list_indices())
 
 
 def _train_index(handle: "LanceTable") -> None:

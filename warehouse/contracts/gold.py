@@ -155,14 +155,14 @@ LIST_REQUESTS = Table(
 
 LINE = pa.struct(
     [
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("quantity", pa.int32(), nullable=False),
-        pa.field("cadence_days", pa.int32(), nullable=False),
-        pa.field("next_due_date", pa.date32(), nullable=False),
-        pa.field("probability", pa.float64(), nullable=False),
-        pa.field("reason_code", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
+        pa.field("rank", pa.int32()),
+        pa.field("product_id", pa.string()),
+        pa.field("quantity", pa.int32()),
+        pa.field("cadence_days", pa.int32()),
+        pa.field("next_due_date", pa.date32()),
+        pa.field("probability", pa.float64()),
+        pa.field("reason_code", pa.string()),
+        pa.field("reason", pa.string()),
     ]
 )
 

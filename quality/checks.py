@@ -1,0 +1,158 @@
+"""The Dagster asset checks: each table's contract, judged by Great Expectations on what was just written.
+
+One check a table, ``<table>_contract``. It blocks where a blocking rule fails (keys, nulls, ranges, references, volume,
+accounting), so nothing downstream runs and nothing is published; drift alone only warns. Not here: the rules
+(``quality/suites.py``, ``quality/measures.py``) and how they are judged (``quality/validation.py``).
+"""
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from assets.factory import asset_key
+from assets.partitions import MONTHS
+from assets.resources import Platform
+from quality.measures import SHIFT_COLUMNS, Measure, balanced, distribution_shift, rows_by_month, volume_drift
+from quality.suites import Reference
+from quality.validation import ValidationReport, validate
+from transforms.cleaning import DUPLICATE, SUPERSEDED
+from warehouse.contracts import bronze, gold, silver
+from warehouse.contracts.table import Table
+from warehouse.lake import Lake
+from warehouse.months import add_months
+
+_VOLUME_TABLES = (silver.ORDER_LINES, gold.PURCHASE_FREQUENCY, gold.LIST_DECISIONS)
+_BRONZE_OF = {silver.ORDER_LINES.name: "orders", silver.INTERACTIONS_TABLE.name: "interactions"}
+_MAY_BE_EMPTY = (bronze.QUARANTINE, gold.SCORECARD, silver.INTERACTIONS_TABLE)
+
+
+def _result(report: ValidationReport) -> dg.AssetCheckResult:
+    lines = [rule.line() for rule in report.failed]
+    return dg.AssetCheckResult(
+        passed=not report.failed,
+        severity=dg.AssetCheckSeverity.ERROR if report.blocking_failures else dg.AssetCheckSeverity.WARN,
+        description="; ".join(lines) or f"{report.evaluated} rules hold for {report.rows:,} rows",
+        metadata={
+            "rules": report.evaluated,
+            "rows": report.rows,
+            "failed_rules": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines) or "none"),
+            "report": dg.MetadataValue.json(report.to_metadata()),
+        },
+    )
+
+
+def monthly_check(table: Table) -> dg.AssetChecksDefinition:
+    """The contract of a monthly table, on the months of the run and no others."""
+
+    @dg.asset_check(
+        asset=asset_key(table),
+        name=f"{table.asset_key[1]}_contract",
+        description=f"{table.name} keeps its contract in the months just written.",
+        blocking=True,
+        partitions_def=MONTHS,
+    )
+    def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
+        lake, months = platform.lake(), sorted(context.partition_keys)
+        frame = lake.read(table, months)
+        report = validate(
+            frame,
+            table,
+            references=_references(lake, table),
+            measures=list(_measures(lake, table, frame, months)),
+            may_be_empty=table in _MAY_BE_EMPTY,
+        )
+        return _result(report)
+
+    return check
+
+
+def _references(lake: Lake, table: Table) -> list[Reference]:
+    if table is silver.ORDER_LINES:
+        return [Reference("product_id", lake.read(silver.PRODUCTS_TABLE), silver.PRODUCTS_TABLE.name)]
+    return []
+
+
+def _measures(lake: Lake, table: Table, frame: DataFrame, months: Sequence[str]) -> list[Measure]:
+    measures: list[Measure] = []
+    if table in _VOLUME_TABLES:
+        since = add_months(months[0], -6)
+        recent = lake.read(table).where((F.col("month") >= since) & (F.col("month") <= months[-1]))
+        measures += volume_drift(rows_by_month(recent), months)
+    if table.name in _BRONZE_OF:
+        measures.append(_accounting(lake, table, months))
+    if table.name in SHIFT_COLUMNS:
+        last = months[-1]
+        now, before = frame.where(F.col("month") == last), lake.read(table, [add_months(last, -1)])
+        measures.append(distribution_shift(now, before, SHIFT_COLUMNS[table.name], last))
+    return measures
+
+
+def _accounting(lake: Lake, table: Table, months: Sequence[str]) -> Measure:
+    """Rows that bronze holds of the months = rows kept + quarantined + duplicates."""
+    dataset = _BRONZE_OF[table.name]
+    refused = lake.read(bronze.QUARANTINE, months).where((F.col("dataset") == dataset) & (F.col("stage") == "silver"))
+    by_reason = {
+        row["reason"]: row["rows"] for row in refused.groupBy("reason").agg(F.sum("rows").alias("rows")).collect()
+    }
+    duplicates = sum(by_reason.pop(reason, 0) for reason in (DUPLICATE, SUPERSEDED))
+    rows_in = sum(lake.count_by_month(bronze.BY_DATASET[dataset], months).values())
+    kept = sum(lake.count_by_month(table, months).values())
+    return balanced(rows_in, kept, sum(by_reason.values()), duplicates)
+
+
+def table_check(table: Table, rows_of: Callable[[Lake], DataFrame] | None = None) -> dg.AssetChecksDefinition:
+    """The contract of a table without months; on ``rows_of`` it where the whole would grow with history."""
+
+    @dg.asset_check(
+        asset=asset_key(table),
+        name=f"{table.asset_key[1]}_contract",
+        description=f"{table.name} keeps its contract.",
+        blocking=True,
+    )
+    def check(platform: Platform) -> dg.AssetCheckResult:
+        lake = platform.lake()
+        frame = rows_of(lake) if rows_of else lake.read(table)
+        measures = [_file_accounting(lake)] if table is bronze.LANDING_FILES else []
+        return _result(validate(frame, table, measures=measures, may_be_empty=rows_of is not None))
+
+    return check
+
+
+def _latest_files(lake: Lake) -> DataFrame:
+    """Files of the latest ingestion of each dataset."""
+    files = lake.read(bronze.LANDING_FILES)
+    latest = files.groupBy("dataset").agg(F.max("ingested_at").alias("ingested_at"))
+    return files.join(F.broadcast(latest), ["dataset", "ingested_at"], "left_semi").select("file_id")
+
+
+def _latest_rows(table: Table) -> Callable[[Lake], DataFrame]:
+    def rows_of(lake: Lake) -> DataFrame:
+        return (
+            lake.read(table).join(F.broadcast(_latest_files(lake)), "file_id", "left_semi").select(*table.column_names)
+        )
+
+    return rows_of
+
+
+def _file_accounting(lake: Lake) -> Measure:
+    """Rows in all files ever read = rows in bronze by the ledger + rows that quarantine stands for."""
+    rows_in, kept = lake.read(bronze.LANDING_FILES).agg(F.sum("rows_in"), F.sum("rows_kept")).first()
+    refused = lake.read(bronze.QUARANTINE).where(F.col("stage") == "bronze").agg(F.sum("rows")).first()[0]
+    return balanced(rows_in or 0, kept or 0, refused or 0, 0)
+
+
+MONTHLY_TABLES = (
+    silver.ORDER_LINES,
+    silver.INTERACTIONS_TABLE,
+    *gold.TABLES,
+)
+
+CHECKS: list[dg.AssetChecksDefinition] = [
+    *[table_check(table, _latest_rows(table)) for table in bronze.BY_DATASET.values()],
+    table_check(bronze.LANDING_FILES),
+    table_check(silver.PRODUCTS_TABLE),
+    table_check(silver.CUSTOMERS_TABLE),
+    *[monthly_check(table) for table in MONTHLY_TABLES],
+]
