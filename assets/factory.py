@@ -15,8 +15,11 @@ from warehouse.settings import Settings
 
 OWNERS = ["team:data-platform"]
 
-# Backfill policies are what make a range of months one run; that they are still beta need not be said for each asset.
+# Ranges of months in one run, and checks by month, rest on these; that they are beta or preview need not be said for
+# each asset anew.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", message=".*allow_nonexistent_upstream_partitions.*", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
 
 Run = Callable[[Lake, Settings, Sequence[str]], JobReport]
 
@@ -76,7 +79,7 @@ def monthly_asset(
     run: Run,
     *,
     description: str,
-    deps: Sequence[dg.AssetDep],
+    deps: Sequence[dg.AssetDep | dg.AssetKey],
     kinds: frozenset[str] = frozenset({"spark", "deltalake"}),
     pool: str | None = None,
 ) -> dg.AssetsDefinition:

@@ -8,7 +8,7 @@ nothing is lost or doubled. Run it by hand with ``python -m jobs.ingest [--datas
 import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -112,39 +112,42 @@ def _write(
     read_at: datetime,
 ) -> JobReport:
     table = BY_DATASET[dataset.name]
-    good = typed.where("problem IS NULL")
     paths = {file.file_id: file.path for file in new}
     ids = ", ".join(f"'{file_id}'" for file_id in [*paths, *map(_changed_id, changed.items())])
-    quarantined = _quarantine_rows(lake, dataset, typed, paths, changed)
     if new:
-        columns = [name for name in table.column_names if name != "month"] + (["month"] if table.is_monthly else [])
-        lake.replace_where(table, good.select(*columns), f"file_id IN ({ids})")
-    lake.replace_where(
-        QUARANTINE, quarantined, f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
-    )
-    counts = {
-        row.file_id: row
-        for row in typed.groupBy("file_id")
-        .agg(
-            F.sum("problem_rows").alias("rows_in"),
-            F.sum(F.when(F.col("problem").isNull(), 1).otherwise(0)).alias("rows_kept"),
-            F.sort_array(F.collect_set(F.when(F.col("problem").isNull(), F.col("month")))).alias("months"),
-        )
-        .collect()
-    }
+        columns = [name for name in table.column_names if name != "month" or table.is_monthly]
+        good = typed.where("problem IS NULL").select(*columns)
+        lake.replace_where(table, good, f"file_id IN ({ids})")
+    counts = _count(typed)
+    if changed or any(count.reason for count in counts):
+        where = f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
+        lake.replace_where(QUARANTINE, _quarantine_rows(lake, dataset, typed, paths, changed), where)
     lake.append(LANDING_FILES, _ledger(lake, new, changed, counts, read_at))
-    reasons = typed.where("problem IS NOT NULL").groupBy("problem.reason").agg(F.sum("problem_rows").alias("rows"))
-    by_month = good.groupBy("month").count() if table.is_monthly else good.groupBy(F.lit("all").alias("month")).count()
-    return JobReport(
-        table.name,
-        {row["month"]: row["count"] for row in by_month.orderBy("month").collect()},
-        {
-            "files_read": len(new),
-            "files_changed": len(changed),
-            "rows_in": sum(int(row.rows_in) for row in counts.values()),
-            "quarantined": {row.reason: int(row.rows) for row in reasons.collect()},
-        },
-    )
+    rows: dict[str, int] = {}
+    quarantined: dict[str, int] = {}
+    for count in counts:
+        if count.reason:
+            quarantined[count.reason] = quarantined.get(count.reason, 0) + count.rows
+        else:
+            month = count.month if table.is_monthly else "all"
+            rows[month] = rows.get(month, 0) + count.rows
+    details = {"files_read": len(new), "files_changed": len(changed), "rows_in": sum(count.rows for count in counts)}
+    return JobReport(table.name, dict(sorted(rows.items())), {**details, "quarantined": quarantined})
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Rows of one file, month and reason (``None``: kept)."""
+
+    file_id: str
+    month: str | None
+    reason: str | None
+    rows: int
+
+
+def _count(typed: DataFrame) -> list[_Count]:
+    groups = typed.groupBy("file_id", "month", F.col("problem.reason").alias("reason"))
+    return [_Count(*row) for row in groups.agg(F.sum("problem_rows").cast("long")).collect()]
 
 
 def _quarantine_rows(
@@ -199,14 +202,20 @@ def _changed_id(changed: tuple[LandedFile, str]) -> str:
 
 
 def _ledger(
-    lake: Lake, new: dict[LandedFile, str], changed: dict[LandedFile, str], counts: dict, read_at: datetime
+    lake: Lake,
+    new: dict[LandedFile, str],
+    changed: dict[LandedFile, str],
+    counts: Sequence[_Count],
+    read_at: datetime,
 ) -> DataFrame:
     entries: list[tuple] = []
     for file, digest in new.items():
-        row = counts.get(file.file_id)
-        rows_in, kept, months = (int(row.rows_in), int(row.rows_kept), list(row.months)) if row else (0, 0, [])
+        of_file = [count for count in counts if count.file_id == file.file_id]
+        kept = sum(count.rows for count in of_file if not count.reason)
+        refused = sum(count.rows for count in of_file if count.reason)
+        months = sorted({count.month for count in of_file if count.month and not count.reason})
         stamp = (file.dataset, file.file_id, file.path, file.size_bytes, file.modified_at, digest)
-        entries.append((*stamp, rows_in, kept, rows_in - kept, months, read_at))
+        entries.append((*stamp, kept + refused, kept, refused, months, read_at))
     for file, digest in changed.items():
         stamp = (file.dataset, _changed_id((file, digest)), file.path, file.size_bytes, file.modified_at, digest)
         entries.append((*stamp, 0, 0, 0, [], read_at))

@@ -34,7 +34,9 @@ def bronze_rows(lake: Lake, dataset: str, months: Sequence[str] | None) -> DataF
     return lake.read(BY_DATASET[dataset], months).join(F.broadcast(files), "file_id", "inner")
 
 
-def write_judged(lake: Lake, table: Table, dataset: str, judged: DataFrame, months: Sequence[str] | None) -> JobReport:
+def write_judged(
+    lake: Lake, table: Table, dataset: str, judged: DataFrame, months: Sequence[str] | None, note: str = ""
+) -> JobReport:
     """Writes the rows whose ``verdict`` is kept to ``table`` and the others to quarantine.
 
     Args:
@@ -43,18 +45,21 @@ def write_judged(lake: Lake, table: Table, dataset: str, judged: DataFrame, mont
         dataset: landing dataset that the rows came from.
         judged: has ``verdict``, ``file_id``, ``row_number`` and the table's columns.
         months: partitions to replace; ``None``: the whole table.
+        note: what the commit of a whole table carries.
     """
     judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         kept = judged.where(F.col("verdict") == KEPT).select(*table.column_names)
         refused = _quarantine_rows(lake, dataset, judged.where(F.col("verdict") != KEPT))
         where = f"dataset = '{dataset}' AND stage = 'silver'"
-        if months is None:
-            lake.replace_all(table, kept)
-        else:
+        if months is not None:
             where += f" AND month IN ({', '.join(repr(month) for month in months)})"
-            lake.replace_months(table, kept, months)
+        # Quarantine first: a run that dies in between leaves a row in both places, never in neither.
         lake.replace_where(QUARANTINE, refused, where)
+        if months is None:
+            lake.replace_all(table, kept, note)
+        else:
+            lake.replace_months(table, kept, months)
         return _report(table, judged, months)
     finally:
         judged.unpersist()

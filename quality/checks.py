@@ -1,11 +1,13 @@
 """The Dagster asset checks: each table's contract, judged by Great Expectations on what was just written.
 
 One check a table, ``<table>_contract``. It blocks where a blocking rule fails (keys, nulls, ranges, references, volume,
-accounting), so nothing downstream runs and nothing is published; drift alone only warns. Not here: the rules
-(``quality/suites.py``, ``quality/measures.py``) and how they are judged (``quality/validation.py``).
+accounting), so nothing downstream runs and nothing is published; drift alone only warns. The typed bronze tables have
+none of their own: what breaks their contract is quarantined on the way in, Delta's constraints refuse the rest, and
+the ledger's check accounts for every row of every file. Not here: the rules (``quality/suites.py``,
+``quality/measures.py``) and how they are judged (``quality/validation.py``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 from pyspark.sql import DataFrame
@@ -14,7 +16,15 @@ from pyspark.sql import functions as F
 from assets.factory import asset_key
 from assets.partitions import MONTHS
 from assets.resources import Platform
-from quality.measures import SHIFT_COLUMNS, Measure, balanced, distribution_shift, rows_by_month, volume_drift
+from quality.measures import (
+    SHIFT_COLUMNS,
+    VOLUME_TABLES,
+    Measure,
+    balanced,
+    distribution_shift,
+    rows_by_month,
+    volume_drift,
+)
 from quality.suites import Reference
 from quality.validation import ValidationReport, validate
 from transforms.cleaning import DUPLICATE, SUPERSEDED
@@ -23,9 +33,7 @@ from warehouse.contracts.table import Table
 from warehouse.lake import Lake
 from warehouse.months import add_months
 
-_VOLUME_TABLES = (silver.ORDER_LINES, gold.PURCHASE_FREQUENCY, gold.LIST_DECISIONS)
 _BRONZE_OF = {silver.ORDER_LINES.name: "orders", silver.INTERACTIONS_TABLE.name: "interactions"}
-_MAY_BE_EMPTY = (bronze.QUARANTINE, gold.SCORECARD, silver.INTERACTIONS_TABLE)
 
 
 def _result(report: ValidationReport) -> dg.AssetCheckResult:
@@ -61,7 +69,6 @@ def monthly_check(table: Table) -> dg.AssetChecksDefinition:
             table,
             references=_references(lake, table),
             measures=list(_measures(lake, table, frame, months)),
-            may_be_empty=table in _MAY_BE_EMPTY,
         )
         return _result(report)
 
@@ -76,7 +83,7 @@ def _references(lake: Lake, table: Table) -> list[Reference]:
 
 def _measures(lake: Lake, table: Table, frame: DataFrame, months: Sequence[str]) -> list[Measure]:
     measures: list[Measure] = []
-    if table in _VOLUME_TABLES:
+    if table.name in VOLUME_TABLES:
         since = add_months(months[0], -6)
         recent = lake.read(table).where((F.col("month") >= since) & (F.col("month") <= months[-1]))
         measures += volume_drift(rows_by_month(recent), months)
@@ -102,8 +109,8 @@ def _accounting(lake: Lake, table: Table, months: Sequence[str]) -> Measure:
     return balanced(rows_in, kept, sum(by_reason.values()), duplicates)
 
 
-def table_check(table: Table, rows_of: Callable[[Lake], DataFrame] | None = None) -> dg.AssetChecksDefinition:
-    """The contract of a table without months; on ``rows_of`` it where the whole would grow with history."""
+def table_check(table: Table) -> dg.AssetChecksDefinition:
+    """The contract of a table without months."""
 
     @dg.asset_check(
         asset=asset_key(table),
@@ -113,27 +120,10 @@ def table_check(table: Table, rows_of: Callable[[Lake], DataFrame] | None = None
     )
     def check(platform: Platform) -> dg.AssetCheckResult:
         lake = platform.lake()
-        frame = rows_of(lake) if rows_of else lake.read(table)
         measures = [_file_accounting(lake)] if table is bronze.LANDING_FILES else []
-        return _result(validate(frame, table, measures=measures, may_be_empty=rows_of is not None))
+        return _result(validate(lake.read(table), table, measures=measures))
 
     return check
-
-
-def _latest_files(lake: Lake) -> DataFrame:
-    """Files of the latest ingestion of each dataset."""
-    files = lake.read(bronze.LANDING_FILES)
-    latest = files.groupBy("dataset").agg(F.max("ingested_at").alias("ingested_at"))
-    return files.join(F.broadcast(latest), ["dataset", "ingested_at"], "left_semi").select("file_id")
-
-
-def _latest_rows(table: Table) -> Callable[[Lake], DataFrame]:
-    def rows_of(lake: Lake) -> DataFrame:
-        return (
-            lake.read(table).join(F.broadcast(_latest_files(lake)), "file_id", "left_semi").select(*table.column_names)
-        )
-
-    return rows_of
 
 
 def _file_accounting(lake: Lake) -> Measure:
@@ -150,7 +140,6 @@ MONTHLY_TABLES = (
 )
 
 CHECKS: list[dg.AssetChecksDefinition] = [
-    *[table_check(table, _latest_rows(table)) for table in bronze.BY_DATASET.values()],
     table_check(bronze.LANDING_FILES),
     table_check(silver.PRODUCTS_TABLE),
     table_check(silver.CUSTOMERS_TABLE),

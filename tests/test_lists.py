@@ -67,6 +67,10 @@ def test_the_policy_cites_the_evidence():
     [
         ({"is_due": False, "is_high_frequency": True, "orders_in_month": 3}, "3 orders in May 2017."),
         (
+            {"orders": 1},
+            "Bought once, on 24 May; products of its kind are bought about every 10 days: due around 3 June.",
+        ),
+        (
             {"is_due": False, "is_similar_in_history": True, "related_name": "Skim milk", "similarity": 0.91},
             "You bought it before, and it is similar to Skim milk, 12 orders so far.",
         ),
@@ -80,12 +84,14 @@ def test_reasons_by_source(changes, expected):
     assert decide(content_of(candidate(**changes)))["items"][0]["reason"] == expected
 
 
-def test_the_policy_leaves_out_unlikely_related_items_and_keeps_to_the_size():
-    unlikely = candidate(is_due=False, is_similar_in_history=True, related_name="x", similarity=0.7, probability=0.05)
-    assert decide(content_of(unlikely))["items"] == []
-    many = [candidate(probability=p / 100) for p in range(30, 60)]
-    chosen = decide(content_of(*many, list_size=5))["items"]
+def test_the_policy_fills_short_lists_and_keeps_to_the_size():
+    likely = [candidate(probability=p / 100) for p in range(30, 60)]
+    chosen = decide(content_of(*likely, list_size=5))["items"]
     assert [item["id"] for item in chosen] == ["c30", "c29", "c28", "c27", "c26"]
+    unlikely = [candidate(probability=0.05)] * 12
+    assert len(decide(content_of(*unlikely))["items"]) == 10
+    frequent = candidate(probability=0.01, is_high_frequency=True)
+    assert len(decide(content_of(*unlikely, frequent))["items"]) == 11
 
 
 def test_quantities_cover_the_time_until_the_next_delivery():

@@ -20,12 +20,13 @@ DROP_REASONS = ("no_consent", "not_subscribable", "out_of_stock", "excluded")
 class CandidateParams:
     """Bounds and thresholds.
 
-    ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up).
+    ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up, or
+    tried once).
     ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
     customer that lead to others. ``max_candidates``: kept for a customer.
     """
 
-    min_due_probability: float = 0.15
+    min_due_probability: float = 0.02
     min_similarity: float = 0.6
     max_anchors: int = 20
     max_candidates: int = 60
@@ -49,15 +50,11 @@ def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: 
     """Marks the due and the high-frequency items of each customer's history.
 
     Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``
-    and ``orders_in_month``. Due: has a gap of its own, is expected by the end of the month after, and likely enough.
+    and ``orders_in_month``. Due: expected by the end of the month after, and likely enough.
     """
     next_end = F.lit(last_date(add_months(month, 1)))
     this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
-    is_due = (
-        (F.col("gap_count") >= 1)
-        & (F.col("due_date") <= next_end)
-        & (F.col("probability") >= params.min_due_probability)
-    )
+    is_due = (F.col("due_date") <= next_end) & (F.col("probability") >= params.min_due_probability)
     return forecast.join(this_month, on=PAIR, how="left").withColumns(
         {
             "orders_in_month": F.coalesce("orders_in_month", F.lit(0)),

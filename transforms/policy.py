@@ -1,6 +1,7 @@
 """The deterministic reasoner: reads a request's content and answers as a model would. Also every model's fallback.
 
-It takes the due and the high-frequency items, then related ones that are likely enough, the likeliest first.
+It takes the likeliest candidates: all that are likely enough to be worth a subscription, and fills a short list up to
+``SHORT_LIST`` with less likely ones.
 """
 
 from calendar import month_name
@@ -9,8 +10,11 @@ from typing import Any
 
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
 
-MIN_RELATED_PROBABILITY = 0.10
-"""A similar or co-purchased item less likely than this does not go on a list."""
+WORTH_A_LINE = 0.10
+"""Probability from which a candidate takes a line of its own accord; high-frequency items always do."""
+
+SHORT_LIST = 10
+"""Lines up to which less likely candidates fill a list."""
 
 
 def decide(content: dict[str, Any]) -> dict[str, Any]:
@@ -22,8 +26,8 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     Returns:
         An answer object of ``transforms.prompts.answer_schema``.
     """
-    chosen = [candidate for candidate in content["candidates"] if _belongs(candidate)]
-    chosen.sort(key=lambda candidate: (-candidate["probability"], candidate["id"]))
+    likeliest = sorted(content["candidates"], key=lambda candidate: (-candidate["probability"], candidate["id"]))
+    chosen = [candidate for place, candidate in enumerate(likeliest) if place < SHORT_LIST or _is_worth(candidate)]
     return {
         "items": [
             {
@@ -37,10 +41,8 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _belongs(candidate: dict[str, Any]) -> bool:
-    if {"due", "high_frequency"} & set(candidate["sources"]):
-        return True
-    return candidate["probability"] >= MIN_RELATED_PROBABILITY
+def _is_worth(candidate: dict[str, Any]) -> bool:
+    return "high_frequency" in candidate["sources"] or candidate["probability"] >= WORTH_A_LINE
 
 
 def _cadence(gap_days: float) -> int:
@@ -55,6 +57,9 @@ def _quantity(candidate: dict[str, Any]) -> int:
 
 def _reason(candidate: dict[str, Any], month: str) -> str:
     sources = candidate["sources"]
+    if "due" in sources and candidate["orders_so_far"] == 1:
+        rhythm = f"products of its kind are bought about every {_count(candidate['gap_days'], 'day')}"
+        return f"Bought once, on {_day(candidate['last_ordered'])}; {rhythm}: due around {_day(candidate['due'][1])}."
     if "due" in sources:
         rhythm = f"about every {_count(candidate['gap_days'], 'day')}, last on {_day(candidate['last_ordered'])}"
         text = (

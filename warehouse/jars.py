@@ -31,7 +31,8 @@ def delta_jar_names() -> list[str]:
 
 def installed_jars(cache: Path) -> list[Path]:
     """Those of Delta's jars that are on this machine, in the order of :func:`delta_jar_names`."""
-    places = (spark_home() / "jars", cache / "jars")
+    # Resolved, since the class-data archive holds for one spelling of the class path only.
+    places = [(folder / "jars").resolve() for folder in (spark_home(), cache)]
     found = [next((place / name for place in places if (place / name).is_file()), None) for name in delta_jar_names()]
     return [jar for jar in found if jar]
 

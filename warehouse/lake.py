@@ -89,10 +89,19 @@ class Lake:
         self.create(table)
         return self._write(table, frame, {"replaceWhere": predicate})
 
-    def replace_all(self, table: Table, frame: DataFrame) -> int:
-        """Replaces the whole table in one commit; returns the rows written."""
+    def replace_all(self, table: Table, frame: DataFrame, note: str = "") -> int:
+        """Replaces the whole table in one commit, which carries ``note``; returns the rows written."""
         self.create(table)
-        return self._write(table, frame, {})
+        return self._write(table, frame, {"userMetadata": note} if note else {})
+
+    def last_commit(self, table: Table) -> tuple[int, str | None]:
+        """Version of the table and the note of its last commit; ``(-1, None)`` before it is created."""
+        if not self.exists(table):
+            return -1, None
+        from delta.tables import DeltaTable
+
+        row = DeltaTable.forPath(self.spark, self.table_uri(table)).history(1).first()
+        return row["version"], row["userMetadata"]
 
     def append(self, table: Table, frame: DataFrame) -> int:
         """Appends rows in one commit; returns the rows written."""

@@ -116,7 +116,7 @@ CANDIDATES = Table(
         MONTH,
         _CUSTOMER,
         _PRODUCT,
-        Column("is_due", BOOL, "expected by the end of next month from the pair's own gaps"),
+        Column("is_due", BOOL, "expected by the end of next month, from the pair's gaps shrunk to its type's"),
         Column("is_high_frequency", BOOL, "bought often this month"),
         Column("is_similar_in_history", BOOL, "bought before and similar to a due or high-frequency item"),
         Column("is_copurchased", BOOL, "bought before and bought together with a due or high-frequency item"),
