@@ -30,7 +30,7 @@ test-slow: setup  ## the tests that take minutes each
 ui: PORT ?= 3000
 ui: setup  ## the Dagster UI on port 3000 (PORT=...)
 	@DAGSTER_HOME="$$($(VENV_PYTHON) -m orchestration.instance)" \
-	  $(VENV_PYTHON) -m dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
+	  $(VENV_PYTHON) -W 'ignore:::click.core' -m dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
 api: PORT ?= 8000
 api: setup  ## the lookup API on port 8000 (PORT=...)

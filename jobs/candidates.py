@@ -10,7 +10,7 @@ from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
 from transforms.catalogue import as_of_end_of
-from transforms.replenishment import ForecastParams, forecast
+from transforms.replenishment import ForecastParams, forecast, type_gaps
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -18,8 +18,11 @@ from warehouse.settings import Settings
 from warehouse.text_index import nearest_texts
 from warehouse.vectors import open_vectors
 
-NEIGHBOURS = 30
+NEIGHBOURS = 20
 """Nearest texts that are looked at for each anchor's text; those not in the customer's history fall away."""
+
+BROADCAST_ROWS = 2_000_000
+"""Pairs of texts up to which every task gets all of them (about 50 MB)."""
 
 
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
@@ -67,17 +70,20 @@ def _forecast_history(lake: Lake, settings: Settings, month: str) -> DataFrame:
         "customer_id", "consent_profiling", "excluded_products"
     )
     state = lake.require_months(REPLENISHMENT_STATE, [month]).join(products, on="product_id", how="inner")
-    return forecast(state, month, ForecastParams()).join(customers, on="customer_id", how="left")
+    gaps = type_gaps(state.select("product_type", "gap_count", "gap_days_sum"))
+    return forecast(state, gaps, month, ForecastParams()).join(customers, on="customer_id", how="left")
 
 
 def _neighbours(lake: Lake, settings: Settings, anchor_items: DataFrame) -> DataFrame:
     """Nearest texts of the anchors' texts. Only distinct texts come to the driver; the catalogue bounds them."""
     hashes = sorted(row.text_hash for row in anchor_items.select("text_hash").distinct().collect())
     nearest = nearest_texts(open_vectors(settings), hashes, NEIGHBOURS)
-    schema = "text_hash string, neighbour_hash string, similarity float"
+    schema = "text_hash string, neighbour_hash string, similarity double"
     if nearest.num_rows == 0:
         return lake.spark.createDataFrame([], schema)
-    return lake.spark.createDataFrame(nearest.select(["text_hash", "neighbour_hash", "similarity"]))
+    frame = lake.spark.createDataFrame(nearest.select(["text_hash", "neighbour_hash", "similarity"]))
+    # Spark does not know how small this is.
+    return F.broadcast(frame) if nearest.num_rows <= BROADCAST_ROWS else frame
 
 
 def _sources(lake: Lake, month: str) -> dict[str, object]:

@@ -23,7 +23,6 @@ SHIFT_LIMIT = 0.2
 SHIFT_COLUMNS = {
     "silver/order_lines": "line_amount_usd",
     "gold/purchase_frequency": "spend_usd",
-    "gold/replenishment_state": "mean_gap_days",
     "gold/candidates": "probability",
 }
 

@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 class CopurchaseParams:
     """``min_baskets``: baskets of a month a product needs to be paired; ``min_pair_baskets``: of the window, a pair."""
 
-    min_baskets: int = 10
+    min_baskets: int = 15
     min_pair_baskets: int = 5
-    top_n: int = 20
+    top_n: int = 10
 
 
 def count_pairs(lines: DataFrame, params: CopurchaseParams) -> DataFrame:

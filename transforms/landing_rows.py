@@ -39,7 +39,6 @@ def type_rows(raw: DataFrame, dataset: Dataset, business_tz: str, read_at: datet
         "file_id",
         "row_number",
         "problem_rows",
-        F.to_json(F.struct(*[F.col(c.name) for c in dataset.columns])).alias("row_json"),
         F.when(F.col("problem_reason").isNotNull(), _problem_of_reader()).alias("reader_problem"),
         *[typed[c.name].alias(c.name) for c in dataset.columns],
         F.struct(*[text[c.name].alias(c.name) for c in dataset.columns]).alias("text"),
@@ -51,15 +50,17 @@ def type_rows(raw: DataFrame, dataset: Dataset, business_tz: str, read_at: datet
         F.when(F.expr(rule.broken_when), _problem(rule.reason, rule.column, f"{rule.column}: {rule.mend}"))
         for rule in dataset.rules
     ]
+    problem = F.coalesce(*problems)
+    is_bad_row = problem.isNotNull() & (F.col("row_number") > 0)
     month = F.date_format(F.from_utc_timestamp(F.col(dataset.event_time), business_tz), "yyyy-MM")
     return frame.select(
         "file_id",
         "row_number",
         *dataset.column_names,
         month.alias("month"),
-        F.coalesce(*problems).alias("problem"),
+        problem.alias("problem"),
         "problem_rows",
-        F.when(F.col("row_number") > 0, F.col("row_json")).alias("row_json"),
+        F.when(is_bad_row, F.to_json("text")).alias("row_json"),
     )
 
 

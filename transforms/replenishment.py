@@ -51,7 +51,8 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     decay = 2.0 ** (-days_in(month) / params.half_life_days)
     end = F.lit(last_date(month))
     old, new = previous.alias("old"), frequency.alias("new")
-    joined = old.join(new, on=list(PAIR), how="full_outer")
+    # The month is the smaller side: building its hash table saves sorting the whole state.
+    joined = old.join(new.hint("shuffle_hash"), on=list(PAIR), how="full_outer")
     gap = F.datediff(F.col("new.first_ordered_date"), F.col("old.last_ordered_date"))
     has_gap = gap.isNotNull()
     weight = F.when(has_gap, recency_weight(F.datediff(end, "new.first_ordered_date"), params.half_life_days))
@@ -84,10 +85,11 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     )
 
 
-def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
+def forecast(state: DataFrame, gaps: DataFrame, month: str, params: ForecastParams) -> DataFrame:
     """Adds each pair's next purchase to the state.
 
-    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null). Adds
+    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null), and
+    :func:`type_gaps`. Adds
     ``probability`` of a purchase in the month after, ``gap_days`` (expected days between purchases) and ``due_date``
     with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the first day of the month after.
 
@@ -102,7 +104,7 @@ def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
     repeats = F.greatest(F.col("decayed_purchases") - first_weight, F.lit(0.0))
     base = params.prior_days + observed_days
     probability = 1 - F.pow(base / (base + horizon), params.prior_purchases + repeats)
-    typed = state.join(_type_gaps(state), on="product_type", how="left")
+    typed = state.join(F.broadcast(gaps), on="product_type", how="inner")
     gap = (F.col("weighted_gap_days") + params.prior_gaps * F.col("type_gap_days")) / (
         F.col("weighted_gap_count") + params.prior_gaps
     )
@@ -128,8 +130,11 @@ def gamma_quantile_share(shape: float, quantile: float) -> float:
     return float(gamma.ppf(quantile, shape, scale=1.0 / shape))
 
 
-def _type_gaps(state: DataFrame) -> DataFrame:
-    """Mean gap of each product type, falling back to the mean of all where a type has fewer than 20 gaps."""
+def type_gaps(state: DataFrame) -> DataFrame:
+    """Mean gap of each product type; the mean of all types where it has fewer than 20 gaps.
+
+    Shape: in, the state with ``product_type``; out, one row a product type: ``product_type, type_gap_days``.
+    """
     overall = state.agg(F.try_divide(F.sum("gap_days_sum"), F.sum("gap_count")).alias("overall_gap_days"))
     by_type = state.groupBy("product_type").agg(
         F.sum("gap_count").alias("gaps"), F.sum("gap_days_sum").alias("gap_days")

