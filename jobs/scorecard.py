@@ -51,22 +51,16 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable").select("product_id")
     history = state.join(goods, on="product_id", how="left_semi").persist(StorageLevel.MEMORY_AND_DISK)
-    truth = _truth(lake, state, goods, month).persist(StorageLevel.MEMORY_AND_DISK)
+    truth = _truth(lake, state, goods, month)
     lists = {
         "published": decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank"),
         "personal_top": personal_top(history),
         "decayed_frequency": decayed_frequency(history),
     }
-    judged = [
-        mean_metrics(judge_lists(ranked, truth, K), K).select(
-            F.lit(month).alias("month"), F.lit(method).alias("method"), "metric", "value", "standard_error", "customers"
-        )
-        for method, ranked in lists.items()
-    ]
-    rows = judged[0].unionByName(judged[1]).unionByName(judged[2])
+    rows = mean_metrics(judge_lists(lists, truth, K), K).withColumn("month", F.lit(month))
+    # 18 rows: collected once here, not computed anew by every reader.
     result = lake.spark.createDataFrame(rows.collect(), rows.schema)
     history.unpersist()
-    truth.unpersist()
     return result
 
 

@@ -11,7 +11,7 @@ from transforms.metrics import judge_lists, mean_metrics, rank_by
 def judge(spark, listed, bought, k=2):
     lists = spark.createDataFrame(listed, "customer_id string, product_id string, rank int")
     truth = spark.createDataFrame(bought, "customer_id string, product_id string, is_repeat boolean")
-    return judge_lists(lists, truth, k)
+    return judge_lists({"ours": lists}, truth, k)
 
 
 def test_one_customer(spark):

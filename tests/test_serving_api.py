@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -334,15 +335,16 @@ def test_no_answer_mixes_versions_during_switches(tmp_path: Path):
                     if single.headers["etag"] != f'"{single.json()["version"]}"':
                         failures.append(single.headers["etag"])
 
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for turn in range(20):
-            rollback(server.store, list(product_of)[turn % 2])
-            time.sleep(0.1)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(3) as pool:
+            try:
+                clients = [pool.submit(ask) for _ in range(3)]
+                for turn in range(20):
+                    rollback(server.store, list(product_of)[turn % 2])
+                    time.sleep(0.1)
+            finally:
+                stop.set()
+        for client in clients:
+            client.result()
         assert failures == []
         assert seen == set(product_of.items())
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -324,14 +325,15 @@ def test_readers_never_see_a_mixture(store: LmdbStore):
             if len(found) != 1 or not found <= set(versions.items()):
                 failures.append(found)
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for turn in range(60):
-        rollback(store, list(versions)[turn % 3])
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            readers = [pool.submit(read) for _ in range(4)]
+            for turn in range(60):
+                rollback(store, list(versions)[turn % 3])
+        finally:
+            stop.set()
+    for reader in readers:
+        reader.result()
     assert failures == []
     assert seen == set(versions.items())
 

@@ -5,30 +5,37 @@ definitions: Li, Jullien, Ariannezhad and de Rijke 2023, "A Next Basket Recommen
 sums over the whole truth, not capped at k).
 """
 
+from functools import reduce
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 METRICS = ("recall", "precision", "ndcg", "hit_rate", "repeat_recall", "discovery_recall")
 
 
-def judge_lists(lists: DataFrame, truth: DataFrame, k: int) -> DataFrame:
-    """Metrics at ``k`` of each customer.
+def judge_lists(lists: dict[str, DataFrame], truth: DataFrame, k: int) -> DataFrame:
+    """Metrics at ``k`` of each method's list for each customer.
 
-    Shape: out, one row a customer of ``truth``: ``customer_id`` and one double for each of ``METRICS``;
-    ``repeat_recall`` and ``discovery_recall`` are null where the customer bought no such item. A customer without a
-    list scores 0.
+    Shape: out, one row a method and customer of ``truth``: ``method``, ``customer_id`` and one double for each of
+    ``METRICS``; ``repeat_recall`` and ``discovery_recall`` are null where the customer bought no such item. A customer
+    without a list scores 0.
 
     Args:
-        lists: ``customer_id, product_id, rank`` (1 first, unique a customer).
+        lists: method → ``customer_id, product_id, rank`` (1 first, unique a customer).
         truth: ``customer_id, product_id, is_repeat`` (bought before the month), one row a pair.
         k: how many lines count.
     """
-    pair = ["customer_id", "product_id"]
-    hits = truth.join(lists.where(F.col("rank") <= k).select(*pair, "rank"), on=pair, how="left")
+    pair = ["method", "customer_id", "product_id"]
+    cut = [
+        ranked.where(F.col("rank") <= k).select(F.lit(method).alias("method"), "customer_id", "product_id", "rank")
+        for method, ranked in lists.items()
+    ]
+    for_each = truth.select("*", F.explode(F.array(*map(F.lit, lists))).alias("method"))
+    hits = for_each.join(reduce(DataFrame.unionByName, cut), on=pair, how="left")
     is_hit = F.col("rank").isNotNull().cast("int")
     gain = F.coalesce(1 / F.log2(F.col("rank") + 1), F.lit(0.0))
     repeat, new = F.col("is_repeat").cast("int"), (~F.col("is_repeat")).cast("int")
-    sums = hits.groupBy("customer_id").agg(
+    sums = hits.groupBy("method", "customer_id").agg(
         F.count(F.lit(1)).alias("bought"),
         F.sum(is_hit).alias("hits"),
         F.sum(gain).alias("dcg"),
@@ -39,6 +46,7 @@ def judge_lists(lists: DataFrame, truth: DataFrame, k: int) -> DataFrame:
     )
     ideal = F.aggregate(F.sequence(F.lit(1), F.col("bought")), F.lit(0.0), lambda total, i: total + 1 / F.log2(i + 1))
     return sums.select(
+        "method",
         "customer_id",
         (F.col("hits") / F.col("bought")).alias("recall"),
         (F.col("hits") / F.lit(k)).alias("precision"),
@@ -52,12 +60,12 @@ def judge_lists(lists: DataFrame, truth: DataFrame, k: int) -> DataFrame:
 def mean_metrics(judged: DataFrame, k: int) -> DataFrame:
     """Mean and standard error of each metric.
 
-    Shape: in, :func:`judge_lists`; out, one row a metric: ``metric`` (``recall@10`` …), ``value``, ``standard_error``
-    (of the mean over customers; both null where nobody counts) and ``customers`` counted.
+    Shape: in, :func:`judge_lists`; out, one row a method and metric: ``method``, ``metric`` (``recall@10`` …),
+    ``value``, ``standard_error`` (of the mean over customers; both null where nobody counts) and ``customers`` counted.
     """
     return (
-        judged.unpivot([], [F.col(name) for name in METRICS], "metric", "one")
-        .groupBy("metric")
+        judged.unpivot(["method"], [F.col(name) for name in METRICS], "metric", "one")
+        .groupBy("method", "metric")
         .agg(
             F.avg("one").alias("value"),
             (F.stddev_samp("one") / F.sqrt(F.count("one"))).alias("standard_error"),

@@ -3,19 +3,18 @@
 Key: customer id in UTF-8 (at most 511 bytes, LMDB's limit). Value: JSON of the list's items.
 A file is written under a temporary name by one process, then never changes; hence readers open it read-only and
 without LMDB's lock file, which only matters beside a writer.
-Not here: which file is live (``lmdb_store.py``).
+Not here: which file is live (``lmdb_store.py``), and which are open in this process (``lmdb_shared.py``).
 """
 
-import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import lmdb
 
 from warehouse.errors import ContractError, StoreUnavailable
 from warehouse.serving.lists import ContentDigest, body_middle, check_body, compose_body
+from warehouse.serving.lmdb_shared import SharedEnvironment, open_shared
 from warehouse.serving.store import Manifest
 
 MAX_KEY_BYTES = 511
@@ -23,18 +22,14 @@ _FIRST_MAP_BYTES = 16 << 20
 _BATCH_LISTS = 1_000
 _SAMPLE_LISTS = 1_000
 
-# LMDB must not open one file twice in a process, so environments are shared by inode. An entry leaves the
-# dictionary, and its environment is closed, with the last reference to it.
-_environments: "WeakValueDictionary[tuple[int, int], lmdb.Environment]" = WeakValueDictionary()
-_environments_lock = threading.Lock()
-
 
 class VersionFile:
     """A version open for reading; safe to use from several threads. It closes when the last reference goes."""
 
-    def __init__(self, environment: lmdb.Environment, manifest: Manifest) -> None:
+    def __init__(self, shared: SharedEnvironment, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._env = environment
+        self._shared = shared
+        self._env = shared.environment
         self._middle = body_middle(manifest.month, manifest.version, manifest.generated_at, manifest.expires_at)
 
     def get(self, customer_id: str) -> bytes | None:
@@ -73,18 +68,10 @@ def open_version(path: Path, manifest: Manifest) -> VersionFile:
         StoreUnavailable: the file is missing or cannot be read.
     """
     try:
-        with _environments_lock:
-            stat = path.stat()
-            environment = _environments.get((stat.st_dev, stat.st_ino))
-            if environment is None:
-                # Lookups are scattered: read-ahead would fill the page cache with neighbours nobody asked for.
-                environment = lmdb.open(
-                    str(path), subdir=False, readonly=True, lock=False, create=False, readahead=False
-                )
-                _environments[stat.st_dev, stat.st_ino] = environment
+        shared = open_shared(path)
     except (OSError, lmdb.Error) as error:
         raise StoreUnavailable(f"version {manifest.version} cannot be opened: {error}") from error
-    return VersionFile(environment, manifest)
+    return VersionFile(shared, manifest)
 
 
 def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest:

@@ -1,0 +1,218 @@
+"""A small slice of the real data, from landing files through Dagster and every store to a real HTTP server.
+
+60 households and four months: three as one history run, the fourth by itself, with the definitions that the UI loads.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+from pyspark.sql import functions as F
+
+from assets.factory import asset_key
+from jobs import candidates, list_decisions, list_requests, publish, replenishment_state
+from jobs.backtest import backtest
+from jobs.land_complete_journey import land
+from orchestration.run import run_months
+from orchestration.sensors import stale_months
+from warehouse.contracts import TABLES, gold, serving, silver
+from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE
+from warehouse.lake import Lake
+from warehouse.serving.store import open_store
+from warehouse.settings import Settings, load_settings
+
+MONTHS = ["2017-01", "2017-02", "2017-03", "2017-04"]
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("end-to-end")
+
+
+@pytest.fixture(scope="module")
+def overrides(home) -> dict[str, str]:
+    return {
+        "home": str(home),
+        "business_tz": "America/New_York",
+        "copurchase_min_baskets": "2",
+        "copurchase_min_pair_baskets": "2",
+    }
+
+
+@pytest.fixture(scope="module")
+def platform_settings(overrides) -> Settings:
+    return load_settings(**overrides)
+
+
+@pytest.fixture(scope="module")
+def ready_before(home):
+    """What ``/readyz`` says before anything was published."""
+    with _server(home) as client:
+        return client.get("/readyz")
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory):
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def lake(spark, platform_settings, overrides, ready_before, instance) -> Lake:
+    land(platform_settings, MONTHS[:3], households=60)
+    assert run_months(instance, MONTHS[:3], single_run=True, overrides=overrides)
+    land(platform_settings, MONTHS[3:], households=60)
+    assert run_months(instance, MONTHS[3:], single_run=False, overrides=overrides)
+    return Lake(spark, platform_settings.lake)
+
+
+class _server:
+    """The lookup API as users start it, on a free port, until the ``with`` ends."""
+
+    def __init__(self, home: Path) -> None:
+        self.environment = {**os.environ, "REPLENISH_HOME": str(home)}
+
+    def __enter__(self) -> httpx.Client:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "warehouse.serving.api", "--host", "127.0.0.1", "--port", str(port)]
+        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=self.environment, stdout=subprocess.DEVNULL)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                self.client.get("/healthz")
+                return self.client
+            except httpx.TransportError:
+                time.sleep(0.1)
+        self.__exit__()
+        raise AssertionError("the API did not start within a minute")
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+def test_not_ready_before_a_publish(ready_before):
+    assert ready_before.status_code == 503
+    assert ready_before.headers["content-type"].startswith("application/problem+json")
+
+
+def test_every_row_that_landed_is_accounted_for(lake):
+    files = lake.read(LANDING_FILES).where("dataset = 'orders'")
+    rows_in, kept = files.agg(F.sum("rows_in"), F.sum("rows_kept")).first()
+    refused = lake.read(QUARANTINE).where("dataset = 'orders' AND stage = 'bronze'").agg(F.sum("rows")).first()[0] or 0
+    late = lake.read(QUARANTINE).where("dataset = 'orders' AND stage = 'silver'").count()
+    assert rows_in == kept + refused
+    assert kept == lake.read(ORDERS_TABLE).count() == lake.read(silver.ORDER_LINES).count() + late
+    assert refused > 0, "the data has lines of no units"
+
+
+def test_the_state_month_by_month_is_the_history_in_one_pass(lake):
+    bought = lake.read(silver.ORDER_LINES).where("quantity > 0")
+    days = bought.groupBy("customer_id", "product_id").agg(F.count_distinct("ordered_date").alias("days"))
+    state = lake.read(gold.REPLENISHMENT_STATE, ["2017-04"])
+    both = state.join(days, ["customer_id", "product_id"], "full_outer")
+    assert both.where("purchase_days IS DISTINCT FROM days").count() == 0
+
+
+def test_lists_are_served_as_they_were_published(lake, home, platform_settings):
+    published = lake.read(serving.SUBSCRIBE_SAVE_LISTS)
+    live = open_store(platform_settings.serving_store).live()
+    lines = published.where(F.col("version") == live.version).orderBy("customer_id", "rank").collect()
+    assert live.month == "2017-04"
+    assert published.select("version").distinct().count() == 2
+    customers = sorted({line.customer_id for line in lines})
+    assert len(customers) > 40
+    with _server(home) as client:
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/v1/version").json()["version"] == live.version
+        answer = client.get(f"/v1/customers/{customers[0]}/subscribe-save")
+        assert (answer.status_code, answer.headers["etag"]) == (200, f'"{live.version}"')
+        served = [
+            (item["rank"], item["product_id"], item["quantity"], item["reason"]) for item in answer.json()["items"]
+        ]
+        own = [line for line in lines if line.customer_id == customers[0]]
+        assert served == [(line.rank, line.product_id, line.quantity, line.reason) for line in own]
+        batch = client.post("/v1/subscribe-save:batch", json={"customer_ids": [*customers, "nobody"]}).json()
+        assert (len(batch["lists"]), batch["missing"]) == (len(customers), ["nobody"])
+        unknown = client.get("/v1/customers/nobody/subscribe-save")
+        assert (unknown.status_code, unknown.json()["status"]) == (404, 404)
+
+
+def test_every_line_rests_on_evidence_and_goods_only(lake):
+    live = lake.read(serving.SUBSCRIBE_SAVE_LISTS).where("month = '2017-04'")
+    products = lake.read(silver.PRODUCTS_TABLE).select("product_id", "is_subscribable")
+    assert live.join(products, "product_id").where("NOT is_subscribable").count() == 0
+    codes = {row.reason_code for row in live.select("reason_code").distinct().collect()}
+    assert {"due", "high_frequency"} & codes
+    candidates_of_month = lake.read(gold.CANDIDATES, ["2017-04"])
+    assert live.join(candidates_of_month, ["customer_id", "product_id"], "left_anti").count() == 0
+    sources = candidates_of_month.select("is_due", "is_high_frequency", "is_similar_in_history", "is_copurchased")
+    assert all(sources.where(flag).count() > 0 for flag in sources.columns)
+
+
+def _rows(frame) -> list[str]:
+    return sorted(str(row) for row in frame.collect())
+
+
+def test_a_month_run_again_gives_the_same_rows_and_the_same_version(lake, platform_settings):
+    tables = [gold.REPLENISHMENT_STATE, gold.CANDIDATES, gold.LIST_REQUESTS, gold.LIST_DECISIONS]
+    before = [_rows(lake.read(table, ["2017-04"])) for table in tables]
+    version = open_store(platform_settings.serving_store).live().version
+    for job in (replenishment_state, candidates, list_requests):
+        job.run(lake, platform_settings, ["2017-04"])
+    decided = list_decisions.run(lake, platform_settings, ["2017-04"])
+    assert decided.details["asked"] == 0, "unchanged requests are not asked again"
+    assert decided.details["reused"] == decided.row_count
+    report = publish.run(lake, platform_settings, ["2017-04"])
+    assert [_rows(lake.read(table, ["2017-04"])) for table in tables] == before
+    assert (report.details["outcome"], report.details["live_version"]) == ("unchanged", version)
+
+
+def test_an_older_month_does_not_replace_the_live_lists(lake, platform_settings):
+    report = publish.run(lake, platform_settings, ["2017-03"])
+    assert report.details["outcome"] == "superseded"
+    assert open_store(platform_settings.serving_store).live().month == "2017-04"
+
+
+def test_the_backtest_judges_all_methods_for_the_same_customers(lake, platform_settings):
+    results = {result["method"]: result for result in backtest(lake, platform_settings, ["2017-04"])}
+    assert set(results) == {"published", "personal_top", "decayed_frequency"}
+    assert len({result["customers"] for result in results.values()}) == 1
+    for result in results.values():
+        assert 0 < result["recall@10"] < 1
+        assert 0 < result["precision@10"] < 1
+    scored = lake.read(gold.SCORECARD, ["2017-04"]).where("metric = 'recall@10'").collect()
+    assert {row.method: row.value for row in scored} == {m: r["recall@10"] for m, r in results.items()}
+
+
+def test_dagster_knows_what_was_done(lake, instance):
+    assert instance.get_materialized_partitions(asset_key(gold.REPLENISHMENT_STATE)) == set(MONTHS)
+    assert instance.get_materialized_partitions(asset_key(serving.SUBSCRIBE_SAVE_LISTS)) == set(MONTHS[2:])
+    event = instance.get_latest_materialization_event(asset_key(silver.ORDER_LINES))
+    metadata = event.asset_materialization.metadata
+    assert (
+        metadata["dagster/partition_row_count"].value == lake.count_by_month(silver.ORDER_LINES, ["2017-04"])["2017-04"]
+    )
+
+
+def test_every_table_was_written(lake):
+    optional = {"silver/interactions"}
+    empty = [table.name for table in TABLES.values() if table.name not in optional and lake.read(table).isEmpty()]
+    assert empty == []
+
+
+def test_late_rows_make_their_month_and_all_later_ones_stale():
+    assert stale_months({"2017-02", "2018-01"}, MONTHS) == ["2017-02", "2017-03", "2017-04"]
+    assert stale_months({"2018-01"}, MONTHS) == []
+    assert stale_months(set(), MONTHS) == []
