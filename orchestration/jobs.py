@@ -3,7 +3,6 @@
 import dagster as dg
 
 from assets import bronze, gold, serving, silver
-from assets.partitions import MONTHS
 
 INGEST = "ingest"
 HISTORY = "history"
@@ -18,19 +17,16 @@ ingest = dg.define_asset_job(INGEST, ingest_selection, description="Read what ha
 history = dg.define_asset_job(
     HISTORY,
     ingest_selection | history_selection,
-    partitions_def=MONTHS,
     description="Landing to running history, for one month or a range of months in one run. Publishes nothing.",
 )
 decisions = dg.define_asset_job(
     DECISIONS,
     decisions_selection,
-    partitions_def=MONTHS,
     description="Candidates, lists and publishing of one month whose history is there.",
 )
 monthly = dg.define_asset_job(
     MONTHLY,
     ingest_selection | history_selection | decisions_selection,
-    partitions_def=MONTHS,
     description="The whole month: landing to published lists.",
 )
 

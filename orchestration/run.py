@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -24,6 +25,9 @@ from orchestration.jobs import DECISIONS, HISTORY, MONTHLY
 from warehouse.errors import PermanentError, ReplenishError
 from warehouse.months import month_range
 from warehouse.settings import load_settings
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's console says every event otherwise; the UI keeps them all, and failures are told here in a line each."""
 
 
 @contextmanager
@@ -66,15 +70,24 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, mo
     started = time.monotonic()
     label = months[0] if len(months) == 1 else f"{months[0]}…{months[-1]}"
     print(f"▸ {job} {label}", flush=True)
-    definition = definitions.resolve_job_def(job)
-    if len(months) == 1:
-        result = definition.execute_in_process(instance=instance, partition_key=months[0], raise_on_error=False)
-    else:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: months[0], ASSET_PARTITION_RANGE_END_TAG: months[-1]}
-        result = definition.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+    which: dict[str, Any] = {"partition_key": months[0]}
+    if len(months) > 1:
+        which = {"tags": {ASSET_PARTITION_RANGE_START_TAG: months[0], ASSET_PARTITION_RANGE_END_TAG: months[-1]}}
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, raise_on_error=False, run_config=_QUIET, **which
+    )
     _explain(result)
-    print(f"  {'done' if result.success else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
+    outcome = "done" if result.success else "FAILED"
+    print(f"  {outcome} in {time.monotonic() - started:.0f} s; longest: {_longest_steps(result)}", flush=True)
     return result.success
+
+
+def _longest_steps(result: dg.ExecuteInProcessResult, count: int = 5) -> str:
+    steps = [
+        (event.step_success_data.duration_ms, event.step_key) for event in result.all_events if event.is_step_success
+    ]
+    longest = sorted(steps, reverse=True)[:count]
+    return ", ".join(f"{step.replace('__', '/', 1)} {duration / 1000:.0f} s" for duration, step in longest)
 
 
 def _explain(result: dg.ExecuteInProcessResult) -> None:

@@ -23,13 +23,11 @@ def judge_versions(frame: DataFrame, key: Sequence[str], content: Sequence[str])
         content: columns that make two rows of one key the same.
     """
     newest_first = Window.partitionBy(*key).orderBy(F.desc("file_order"), F.desc("row_number"))
-    marked = frame.withColumn("_content", F.sha2(F.to_json(F.struct(*content)), 256))
-    marked = marked.withColumn("_place", F.row_number().over(newest_first))
-    marked = marked.withColumn("_winner", F.first("_content").over(newest_first))
-    verdict = (
-        F.when(F.col("_place") == 1, KEPT).when(F.col("_content") == F.col("_winner"), DUPLICATE).otherwise(SUPERSEDED)
-    )
-    return marked.withColumn("verdict", verdict).drop("_content", "_place", "_winner")
+    same = F.struct(*content)
+    marked = frame.withColumn("_place", F.row_number().over(newest_first))
+    marked = marked.withColumn("_is_same", same.eqNullSafe(F.first(same).over(newest_first)))
+    verdict = F.when(F.col("_place") == 1, KEPT).when(F.col("_is_same"), DUPLICATE).otherwise(SUPERSEDED)
+    return marked.withColumn("verdict", verdict).drop("_place", "_is_same")
 
 
 def number_lines(lines: DataFrame) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 HALF_LIFE_DAYS = 75.0
@@ -34,36 +34,38 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         F.sum("line_amount_usd").alias("spend_usd"),
         F.min(F.when(F.col("quantity") > 0, F.col("ordered_date"))).alias("ordered_date"),
     )
-    bought = F.when(F.col("units") > 0, F.col("ordered_date"))
-    pairs = orders.groupBy(*pair).agg(
-        F.count(bought).alias("orders"),
+    is_order = F.col("units") > 0
+    days = orders.withColumn("day", F.when(is_order, F.col("ordered_date"))).groupBy(*pair, "day")
+    days = days.agg(
+        F.sum(is_order.cast("int")).alias("orders"),
         F.sum("units").alias("units"),
         F.sum("spend_usd").alias("spend_usd"),
-        F.sort_array(F.collect_set(bought)).alias("days"),
     )
     end = F.last_day(F.to_date(F.concat("month", F.lit("-01"))))
-    pairs = pairs.withColumns(
+    # Rows without a day are returns alone; they sort last and have no gap.
+    in_order = Window.partitionBy(*pair).orderBy(F.col("day").asc_nulls_last())
+    days = days.withColumns(
         {
-            "gaps": F.expr("transform(slice(days, 2, greatest(size(days), 1)), (day, i) -> datediff(day, days[i]))"),
-            "weights": F.transform("days", lambda day: recency_weight(F.datediff(end, day), params.half_life_days)),
+            "gap": F.datediff("day", F.lag("day").over(in_order)),
+            "weight": recency_weight(F.datediff(end, F.col("day")), params.half_life_days),
         }
-    ).withColumn("gap_weights", F.slice("weights", 2, F.greatest(F.size("weights"), F.lit(1))))
-    return pairs.select(
-        *pair,
-        "orders",
-        F.size("days").alias("purchase_days"),
-        "units",
-        "spend_usd",
-        F.array_min("days").alias("first_ordered_date"),
-        F.array_max("days").alias("last_ordered_date"),
-        F.size("gaps").alias("gap_count"),
-        _sum("gaps").cast("long").alias("gap_days_sum"),
-        _sum(F.transform("gaps", lambda gap: gap * gap)).cast("long").alias("gap_days_sum_of_squares"),
-        _sum("gap_weights").alias("weighted_gap_count"),
-        _sum(F.zip_with("gaps", "gap_weights", lambda gap, weight: gap * weight)).alias("weighted_gap_days"),
-        _sum("weights").alias("decayed_purchases"),
-        (F.col("orders") >= params.high_frequency_min_orders).alias("is_high_frequency"),
     )
+    gap_weight = F.when(F.col("gap").isNotNull(), F.col("weight"))
+    pairs = days.groupBy(*pair).agg(
+        F.sum("orders").cast("int").alias("orders"),
+        F.count("day").cast("int").alias("purchase_days"),
+        F.sum("units").cast("int").alias("units"),
+        F.sum("spend_usd").alias("spend_usd"),
+        F.min("day").alias("first_ordered_date"),
+        F.max("day").alias("last_ordered_date"),
+        F.count("gap").cast("int").alias("gap_count"),
+        _sum(F.col("gap")).cast("long").alias("gap_days_sum"),
+        _sum(F.col("gap") * F.col("gap")).cast("long").alias("gap_days_sum_of_squares"),
+        _sum(gap_weight).alias("weighted_gap_count"),
+        _sum(gap_weight * F.col("gap")).alias("weighted_gap_days"),
+        _sum(F.col("weight")).alias("decayed_purchases"),
+    )
+    return pairs.withColumn("is_high_frequency", F.col("orders") >= params.high_frequency_min_orders)
 
 
 def recency_weight(age_days: Column, half_life_days: float) -> Column:
@@ -71,5 +73,5 @@ def recency_weight(age_days: Column, half_life_days: float) -> Column:
     return F.pow(F.lit(2.0), -age_days / F.lit(half_life_days))
 
 
-def _sum(array: Column | str) -> Column:
-    return F.aggregate(F.transform(array, lambda x: x.cast("double")), F.lit(0.0), lambda total, x: total + x)
+def _sum(column: Column) -> Column:
+    return F.coalesce(F.sum(column), F.lit(0))
