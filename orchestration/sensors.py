@@ -62,30 +62,40 @@ def _listing(settings: Settings) -> tuple[list[tuple[str, int, str]], list[str]]
 )
 def late_rows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Requests the stale months in order, once for each ingestion that brought late rows."""
-    seen = json.loads(context.cursor or "{}")
-    touched: set[str] = set()
+    cursor = int(context.cursor or 0)
+    touched: dict[str, int] = {}
+    newest = cursor
     for table in (ORDERS_TABLE, INTERACTIONS_TABLE):
-        event = context.instance.get_latest_materialization_event(asset_key(table))
-        if event is None or seen.get(table.name) == event.storage_id or event.asset_materialization is None:
-            continue
-        seen[table.name] = event.storage_id
-        months = event.asset_materialization.metadata.get("months")
-        touched |= set(months.value if months else [])
+        since = dg.AssetRecordsFilter(asset_key(table), after_storage_id=cursor)
+        for record in context.instance.fetch_materializations(since, limit=1000, ascending=True).records:
+            newest = max(newest, record.storage_id)
+            months = record.asset_materialization.metadata.get("months") if record.asset_materialization else None
+            touched |= dict.fromkeys(months.value if months else [], record.storage_id)
     stale = stale_months(touched, computed_months(context.instance))
-    cursor = json.dumps(seen, sort_keys=True)
     if not stale:
-        context.update_cursor(cursor)
+        context.update_cursor(str(newest))
         return dg.SkipReason("no computed month has got late rows")
-    requests = [dg.RunRequest(run_key=f"{cursor}-{month}", partition_key=month) for month in stale]
-    return dg.SensorResult(run_requests=requests, cursor=cursor)
+    requests = [dg.RunRequest(run_key=f"{newest}-{month}", partition_key=month) for month in stale]
+    return dg.SensorResult(run_requests=requests, cursor=str(newest))
 
 
-def computed_months(instance: dg.DagsterInstance) -> list[str]:
-    """Months of ``silver/order_lines`` that have been materialized, in order."""
-    return sorted(instance.get_materialized_partitions(asset_key(ORDER_LINES)))
+def computed_months(instance: dg.DagsterInstance) -> dict[str, int]:
+    """Months of ``silver/order_lines`` that have been materialized, each with the event that did it last."""
+    latest = instance.get_latest_storage_id_by_partition(
+        asset_key(ORDER_LINES), dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return dict(sorted(latest.items()))
 
 
-def stale_months(touched: set[str], computed: list[str]) -> list[str]:
-    """Computed months from the earliest touched one on: what late rows make stale, in the order to run them."""
-    late = [month for month in computed if month in touched]
-    return [month for month in computed if late and month >= late[0]]
+def stale_months(touched: dict[str, int], computed: dict[str, int]) -> list[str]:
+    """What late rows make stale, in the order to run it.
+
+    Args:
+        touched: month → event of the latest ingestion that brought rows of it.
+        computed: month → event that last computed it; events are numbered in order.
+
+    Returns:
+        The computed months from the first on that got rows after it was computed.
+    """
+    late = [month for month in computed if computed[month] < touched.get(month, 0)]
+    return [month for month in sorted(computed) if late and month >= min(late)]

@@ -20,7 +20,7 @@ from jobs import candidates, list_decisions, list_requests, publish, replenishme
 from jobs.backtest import backtest
 from jobs.land_complete_journey import land
 from orchestration.run import run_months
-from orchestration.sensors import stale_months
+from orchestration.sensors import late_rows, stale_months
 from warehouse.contracts import TABLES, gold, serving, silver
 from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE
 from warehouse.lake import Lake
@@ -213,6 +213,35 @@ def test_every_table_was_written(lake):
 
 
 def test_late_rows_make_their_month_and_all_later_ones_stale():
-    assert stale_months({"2017-02", "2018-01"}, MONTHS) == ["2017-02", "2017-03", "2017-04"]
-    assert stale_months({"2018-01"}, MONTHS) == []
-    assert stale_months(set(), MONTHS) == []
+    computed = {"2017-02": 12, "2017-03": 13, "2017-04": 14}
+    assert stale_months({"2017-03": 20, "2018-01": 20}, computed) == ["2017-03", "2017-04"]
+    assert stale_months({"2017-03": 11}, computed) == [], "rows that came before the month was computed are in it"
+    assert stale_months({"2018-01": 20}, computed) == []
+    assert stale_months({}, computed) == []
+
+
+def test_the_late_rows_sensor_asks_for_the_months_that_got_rows_after_they_were_computed(lake, instance):
+    def tick(cursor):
+        return late_rows(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+    first = tick(None)
+    assert isinstance(first, dg.SkipReason), "the runs above ingested before they computed"
+    event = dg.AssetMaterialization(asset_key(ORDERS_TABLE), metadata={"months": ["2017-03"]})
+    instance.report_runless_asset_event(event)
+    second = tick("0")
+    assert [request.partition_key for request in second.run_requests] == ["2017-03", "2017-04"]
+    assert isinstance(tick(second.cursor), dg.SkipReason)
+
+
+def test_a_failed_blocking_check_stops_the_month_and_publishes_nothing(lake, platform_settings, instance, overrides):
+    live = open_store(platform_settings.serving_store).live()
+    before = instance.get_latest_materialization_event(asset_key(silver.ORDER_LINES)).storage_id
+    lost = lake.read(LANDING_FILES).limit(1).withColumn("rows_in", F.col("rows_in") + 1)
+    lost = lost.withColumns({"file_id": F.lit("lost"), "dataset": F.lit("orders")})
+    lake.append(LANDING_FILES, lost)
+    try:
+        assert not run_months(instance, ["2017-04"], single_run=False, overrides=overrides)
+    finally:
+        lake.replace_where(LANDING_FILES, lost.where("false"), "file_id = 'lost'")
+    assert instance.get_latest_materialization_event(asset_key(silver.ORDER_LINES)).storage_id == before
+    assert open_store(platform_settings.serving_store).live() == live

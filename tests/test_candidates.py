@@ -1,0 +1,110 @@
+"""Candidates from a customer's own history: each source, its evidence, its bounds, and what may not stand on a list."""
+
+from datetime import date
+
+import pytest
+from pyspark.sql import functions as F
+
+from transforms.baselines import decayed_frequency, personal_top
+from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
+
+HISTORY = (
+    "customer_id string, product_id string, text_hash string, probability double, due_date date, due_date_p10 date, "
+    "due_date_p90 date, gap_days double, units_per_order double, orders long, last_ordered_date date"
+)
+MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
+
+
+def pair(product, text, probability, due="2017-06-03", customer="c"):
+    day = date.fromisoformat(due)
+    return (customer, product, text, probability, day, day, day, 9.0, 1.0, 3, date(2017, 5, 24))
+
+
+@pytest.fixture
+def proposed(spark):
+    def run(rows, frequent=(), near=(), together=(), **bounds):
+        params = CandidateParams(**bounds)
+        frequency = spark.createDataFrame(
+            [("c", product, 2, True) for product in frequent],
+            "customer_id string, product_id string, orders int, is_high_frequency boolean",
+        )
+        history = flag_history(spark.createDataFrame(rows, HISTORY), frequency, "2017-05", params)
+        neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
+        copurchase = spark.createDataFrame(
+            list(together),
+            "product_a string, product_b string, lift double, rank_of_b_for_a int, rank_of_a_for_b int",
+        )
+        found = propose(history, anchors(history, params), neighbours, copurchase, "2017-05", params)
+        return {row.product_id: row for row in found.collect()}
+
+    return run
+
+
+def test_due_is_expected_by_the_end_of_next_month_and_likely_enough(proposed):
+    rows = [pair("p1", MILK, 0.5), pair("p2", SOAP, 0.5, due="2017-07-01"), pair("p3", BREAD, 0.001)]
+    found = proposed(rows)
+    assert set(found) == {"p1"}
+    assert (found["p1"].is_due, found["p1"].is_high_frequency, found["p1"].score) == (True, False, 0.5)
+
+
+def test_high_frequency_items_stand_whatever_their_date(proposed):
+    found = proposed([pair("p1", MILK, 0.4, due="2017-09-01")], frequent=["p1"])
+    assert (found["p1"].is_due, found["p1"].is_high_frequency, found["p1"].orders_in_month) == (False, True, 2)
+
+
+def test_similar_items_come_from_the_customers_own_history_only(proposed):
+    rows = [pair("milk", MILK, 0.5), pair("skim", SKIM, 0.01), pair("milk2", MILK, 0.01), pair("soap", SOAP, 0.01)]
+    rows.append(pair("skim", SKIM, 0.01, customer="other"))
+    near = [(MILK, MILK, 1.0), (MILK, SKIM, 0.9), (MILK, SOAP, 0.3), (MILK, BREAD, 0.8)]
+    found = proposed(rows, near=near)
+    assert set(found) == {"milk", "skim", "milk2"}
+    assert (found["skim"].related_product_id, found["skim"].similarity) == ("milk", 0.9)
+    assert (found["milk2"].related_product_id, found["milk2"].similarity) == ("milk", 1.0)
+    assert found["skim"].is_similar_in_history and not found["skim"].is_due
+    assert not found["milk"].is_similar_in_history, "an item is not similar to itself"
+
+
+def test_copurchased_items_are_found_in_both_directions(proposed):
+    rows = [pair("m", MILK, 0.5), pair("a", SKIM, 0.01), pair("z", SOAP, 0.01), pair("k", BREAD, 0.01)]
+    together = [("a", "m", 2.0, None, 1), ("m", "z", 3.0, 1, None), ("k", "m", 9.0, 1, None)]
+    found = proposed(rows, together=together)
+    assert {product: row.lift for product, row in found.items()} == {"m": None, "a": 2.0, "z": 3.0}
+    assert found["a"].is_copurchased and found["a"].related_product_id == "m"
+
+
+def test_candidates_and_anchors_are_bounded_by_probability(proposed):
+    rows = [pair(f"p{n}", f"{n:064d}", 0.1 + n / 100) for n in range(6)]
+    assert set(proposed(rows, max_candidates=2)) == {"p5", "p4"}
+    near = [(f"{n:064d}", MILK, 0.9) for n in range(6)]
+    found = proposed([*rows, pair("milk", MILK, 0.01)], near=near, max_anchors=1)
+    assert found["milk"].related_product_id == "p5"
+
+
+def test_what_may_not_stand_on_a_list(spark):
+    rows = [
+        ("fine", None, None, None, None),
+        ("no_consent", False, False, True, None),
+        ("not_subscribable", True, False, True, None),
+        ("out_of_stock", True, True, False, None),
+        ("excluded", True, True, True, ["excluded"]),
+    ]
+    schema = "product_id string, consent_profiling boolean, is_subscribable boolean, is_in_stock boolean"
+    frame = spark.createDataFrame(rows, f"{schema}, excluded_products array<string>")
+    found = {row.product_id: row.reason for row in frame.select("product_id", drop_reason().alias("reason")).collect()}
+    assert found == {name: None if name == "fine" else name for name in found}
+
+
+def test_baselines(spark):
+    rows = [
+        ("c", "often", 5, 0.5, date(2017, 1, 9)),
+        ("c", "lately", 3, 2.5, date(2017, 1, 8)),
+        ("c", "first", 3, 0.1, date(2017, 1, 2)),
+    ]
+    state = spark.createDataFrame(
+        rows,
+        "customer_id string, product_id string, purchase_days long, decayed_purchases double, first_ordered_date date",
+    )
+    top = {row["rank"]: row.product_id for row in personal_top(state).collect()}
+    assert top == {1: "often", 2: "first", 3: "lately"}
+    decayed = decayed_frequency(state).where(F.col("rank") == 1).first()
+    assert decayed.product_id == "lately"
