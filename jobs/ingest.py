@@ -49,9 +49,10 @@ def run(lake: Lake, settings: Settings, dataset: Dataset) -> JobReport:
         return JobReport(table.name, {}, {"files_read": 0, "files_seen": len(files)})
     read_at = datetime.now(UTC)
     typed = type_rows(_read(lake, settings, dataset, new), dataset, settings.business_tz, read_at)
-    typed = _drop_rows_of_broken_files(typed).persist(StorageLevel.MEMORY_AND_DISK)
+    # Kept, because each use would read the files again.
+    typed = typed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        return _write(lake, dataset, typed, new, changed, read_at)
+        return _write(lake, dataset, _without_rows_of_broken_files(typed), new, changed, read_at)
     finally:
         typed.unpersist()
 
@@ -96,11 +97,10 @@ def _read(lake: Lake, settings: Settings, dataset: Dataset, files: dict[LandedFi
     return listed.repartition(len(rows)).mapInArrow(read, schema)
 
 
-def _drop_rows_of_broken_files(typed: DataFrame) -> DataFrame:
-    broken = typed.where("row_number = 0").select("file_id")
-    return typed.where("row_number = 0").unionByName(
-        typed.where("row_number > 0").join(F.broadcast(broken), "file_id", "left_anti")
-    )
+def _without_rows_of_broken_files(typed: DataFrame) -> DataFrame:
+    """The rows, less those that were read from a file before it turned out to be broken; its own entry stays."""
+    broken = [row.file_id for row in typed.where("row_number = 0").select("file_id").collect()]
+    return typed.where((F.col("row_number") == 0) | ~F.col("file_id").isin(broken)) if broken else typed
 
 
 def _write(

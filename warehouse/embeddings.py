@@ -84,7 +84,10 @@ class Embedder:
     @cached_property
     def _model(self) -> "SentenceTransformer":
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        # A progress bar over 103 tensors says nothing in a batch log.
+        logging.disable_progress_bar()
         path = _bundled_folder() if self.model_name == BUNDLED_MODEL else self.model_name
         try:
             model = SentenceTransformer(path, local_files_only=Path(path).is_dir())
