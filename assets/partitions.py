@@ -2,10 +2,19 @@
 
 import dagster as dg
 
+from warehouse.months import add_months
 from warehouse.settings import load_settings
 
-MONTHS = dg.MonthlyPartitionsDefinition(start_date=load_settings().first_month, fmt="%Y-%m")
-"""One partition a calendar month, from ``REPLENISH_FIRST_MONTH`` to the last month that has ended."""
+_SETTINGS = load_settings()
+
+MONTHS = dg.MonthlyPartitionsDefinition(
+    start_date=_SETTINGS.first_month,
+    # Dagster's end is the first month that is no partition any more.
+    end_date=add_months(_SETTINGS.last_month, 1) if _SETTINGS.last_month else None,
+    fmt="%Y-%m",
+)
+"""One partition a calendar month, from ``REPLENISH_FIRST_MONTH`` to the last month that has ended, or to
+``REPLENISH_LAST_MONTH`` where data ends, as the demo's does."""
 
 
 def months_before(count: int, including_this: bool) -> dg.TimeWindowPartitionMapping:

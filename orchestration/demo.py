@@ -49,14 +49,13 @@ def main() -> int:
 
 
 def _settings() -> Settings:
-    """The settings, after the demo's time zone was put where the UI, the API and hand-run jobs read it too."""
+    """The settings, after the demo's own were put where the UI, the API and hand-run jobs read them too."""
     home = load_settings().home
     home.mkdir(parents=True, exist_ok=True)
     defaults = home / "settings.env"
     if not defaults.exists():
-        defaults.write_text(
-            f"# Defaults of this home; environment variables win.\nREPLENISH_BUSINESS_TZ={BUSINESS_TZ}\n"
-        )
+        lines = [f"REPLENISH_BUSINESS_TZ={BUSINESS_TZ}", f"REPLENISH_LAST_MONTH={REPLAY[-1]}"]
+        defaults.write_text("\n".join(["# Settings of this home; environment variables win.", *lines, ""]))
     return load_settings()
 
 

@@ -8,6 +8,9 @@ _CONFIG = """\
 # Written once by `python -m orchestration.instance`; yours to change.
 telemetry:
   enabled: false
+nux:
+  # No questionnaire in front of the UI.
+  enabled: false
 concurrency:
   runs:
     # A run uses every core of the machine through its own Spark session.

@@ -6,8 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 HALF_LIFE_DAYS = 75.0
-"""Age in days at which a purchase counts half. Chosen on 2017-08 and 2017-09 of Complete Journey (recall@10 and
-Brier score are flat from 60 to 90); the months that docs report were not looked at."""
+"""Age in days at which a purchase counts half. Where it comes from: ``docs/decisions/0004-forecast.md``."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     business_tz: str = Field("UTC", description="IANA time zone whose calendar months and dates count")
     first_month: str = Field("2017-01", pattern=MONTH_PATTERN, description="first monthly partition")
 
+    last_month: str | None = Field(
+        None, pattern=MONTH_PATTERN, description="last monthly partition, YYYY-MM; unset: months go on"
+    )
     high_frequency_min_orders: int = Field(2, ge=1, description="orders in a month that make a pair high frequency")
     state_expiry_months: int = Field(24, ge=1, description="silent months after which a pair leaves the state")
     copurchase_window_months: int = Field(12, ge=1, description="months that co-purchase looks back")
