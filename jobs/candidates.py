@@ -21,6 +21,20 @@ from warehouse.vectors import open_vectors
 NEIGHBOURS = 20
 """Nearest texts that are looked at for each anchor's text; those not in the customer's history fall away."""
 
+_HISTORY = (
+    "customer_id",
+    "product_id",
+    "text_hash",
+    "probability",
+    "due_date",
+    "due_date_p10",
+    "due_date_p90",
+    "gap_days",
+    "units_per_order",
+    "orders",
+    "last_ordered_date",
+)
+
 BROADCAST_ROWS = 2_000_000
 """Pairs of texts up to which every task gets all of them (about 50 MB)."""
 
@@ -41,7 +55,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[str, object]]:
     params = CandidateParams()
     history = _forecast_history(lake, settings, month)
-    judged = history.withColumn("drop_reason", drop_reason()).persist(StorageLevel.MEMORY_AND_DISK)
+    # By customer, as every join and window below is: the rows then stay where they are.
+    judged = history.select(*_HISTORY, drop_reason().alias("drop_reason")).repartition("customer_id")
+    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
         copurchase = lake.require_months(COPURCHASE, [month])

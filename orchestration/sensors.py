@@ -70,7 +70,8 @@ def late_rows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
         for record in context.instance.fetch_materializations(since, limit=1000, ascending=True).records:
             newest = max(newest, record.storage_id)
             months = record.asset_materialization.metadata.get("months") if record.asset_materialization else None
-            touched |= dict.fromkeys(months.value if months else [], record.storage_id)
+            for month in months.value if months else []:
+                touched[month] = max(record.storage_id, touched.get(month, 0))
     stale = stale_months(touched, computed_months(context.instance))
     if not stale:
         context.update_cursor(str(newest))

@@ -235,7 +235,7 @@ def test_the_late_rows_sensor_asks_for_the_months_that_got_rows_after_they_were_
 
 def test_a_failed_blocking_check_stops_the_month_and_publishes_nothing(lake, platform_settings, instance, overrides):
     live = open_store(platform_settings.serving_store).live()
-    before = instance.get_latest_materialization_event(asset_key(silver.ORDER_LINES)).storage_id
+    before = _newest_order_lines(instance)
     lost = lake.read(LANDING_FILES).limit(1).withColumn("rows_in", F.col("rows_in") + 1)
     lost = lost.withColumns({"file_id": F.lit("lost"), "dataset": F.lit("orders")})
     lake.append(LANDING_FILES, lost)
@@ -243,5 +243,9 @@ def test_a_failed_blocking_check_stops_the_month_and_publishes_nothing(lake, pla
         assert not run_months(instance, ["2017-04"], single_run=False, overrides=overrides)
     finally:
         lake.replace_where(LANDING_FILES, lost.where("false"), "file_id = 'lost'")
-    assert instance.get_latest_materialization_event(asset_key(silver.ORDER_LINES)).storage_id == before
+    assert _newest_order_lines(instance) == before
     assert open_store(platform_settings.serving_store).live() == live
+
+
+def _newest_order_lines(instance) -> int:
+    return instance.fetch_materializations(asset_key(silver.ORDER_LINES), limit=1).records[0].storage_id
