@@ -108,3 +108,23 @@ def monthly_asset(
         return dg.MaterializeResult(metadata=report_metadata(report))
 
     return build
+
+
+def whole_asset(
+    table: Table,
+    run: Callable[[Lake], JobReport],
+    *,
+    description: str,
+    deps: Sequence[dg.AssetKey],
+    kinds: frozenset[str],
+    pool: str,
+) -> dg.AssetsDefinition:
+    """An asset without months that one job fills whole; arguments as :func:`monthly_asset`."""
+
+    @dg.asset(**spec_parts(table, set(kinds)), deps=deps, description=description, pool=pool)
+    def build(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
+        report = run(platform.lake())
+        context.log.info(report.line())
+        return dg.MaterializeResult(metadata=report_metadata(report))
+
+    return build

@@ -44,7 +44,7 @@ class Lake:
         builder = builder.addColumns(spark_schema(table))
         if table.partition_by:
             builder = builder.partitionedBy(*table.partition_by)
-        # Statistics on what tables are read by; on every column they cost a third of a write.
+        # Statistics on what tables are read by; on every column they are a notable part of a write.
         indexed = [name for name in dict.fromkeys(table.key) if name not in table.partition_by]
         builder = builder.property("delta.dataSkippingStatsColumns", ",".join(indexed))
         for name, predicate in check_constraints(table).items():

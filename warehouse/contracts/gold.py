@@ -8,7 +8,6 @@ import pyarrow as pa
 from warehouse.contracts.silver import MONTH
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, LONG, STRING, STRINGS, USD, Column, Table
 
-SOURCES = ("due", "high_frequency", "similar_in_history", "copurchased", "profile_neighbour", "trending")
 DECIDERS = ("policy", "openai", "sagemaker")
 FINISH_REASONS = ("stop", "length", "content_filter", "error", "missing")
 FALLBACK_REASONS = (
