@@ -52,7 +52,7 @@ def run(lake: Lake, settings: Settings, dataset: Dataset) -> JobReport:
     # Kept, because each use would read the files again.
     typed = typed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        return _write(lake, dataset, _without_rows_of_broken_files(typed), new, changed, read_at)
+        return _write(lake, dataset, typed, new, changed, read_at)
     finally:
         typed.unpersist()
 
@@ -97,12 +97,6 @@ def _read(lake: Lake, settings: Settings, dataset: Dataset, files: dict[LandedFi
     return listed.repartition(len(rows)).mapInArrow(read, schema)
 
 
-def _without_rows_of_broken_files(typed: DataFrame) -> DataFrame:
-    """The rows, less those that were read from a file before it turned out to be broken; its own entry stays."""
-    broken = [row.file_id for row in typed.where("row_number = 0").select("file_id").collect()]
-    return typed.where((F.col("row_number") == 0) | ~F.col("file_id").isin(broken)) if broken else typed
-
-
 def _write(
     lake: Lake,
     dataset: Dataset,
@@ -112,13 +106,18 @@ def _write(
     read_at: datetime,
 ) -> JobReport:
     table = BY_DATASET[dataset.name]
+    counts = _count(typed)
+    # Rows read from a file before it turned out to be broken go; its own entry stands for all of it.
+    broken = sorted({count.file_id for count in counts if count.is_whole_file})
+    if broken:
+        counts = [count for count in counts if count.is_whole_file or count.file_id not in broken]
+        typed = typed.where((F.col("row_number") == 0) | ~F.col("file_id").isin(broken))
     paths = {file.file_id: file.path for file in new}
     ids = ", ".join(f"'{file_id}'" for file_id in [*paths, *map(_changed_id, changed.items())])
     if new:
         columns = [name for name in table.column_names if name != "month" or table.is_monthly]
         good = typed.where("problem IS NULL").select(*columns)
         lake.replace_where(table, good, f"file_id IN ({ids})")
-    counts = _count(typed)
     if changed or any(count.reason for count in counts):
         where = f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
         lake.replace_where(QUARANTINE, _quarantine_rows(lake, dataset, typed, paths, changed), where)
@@ -137,16 +136,18 @@ def _write(
 
 @dataclass(frozen=True)
 class _Count:
-    """Rows of one file, month and reason (``None``: kept)."""
+    """Rows of one file, month and reason (``None``: kept); ``is_whole_file``: the entry of a file that broke off."""
 
     file_id: str
     month: str | None
     reason: str | None
+    is_whole_file: bool
     rows: int
 
 
 def _count(typed: DataFrame) -> list[_Count]:
-    groups = typed.groupBy("file_id", "month", F.col("problem.reason").alias("reason"))
+    is_whole_file = (F.col("row_number") == 0).alias("is_whole_file")
+    groups = typed.groupBy("file_id", "month", F.col("problem.reason").alias("reason"), is_whole_file)
     return [_Count(*row) for row in groups.agg(F.sum("problem_rows").cast("long")).collect()]
 
 

@@ -79,12 +79,14 @@ def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
         "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
     )
     grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
-    return _assign_shards(grouped.withColumn("candidates", best_first))
+    return _assign_shards(
+        grouped.withColumn("candidates", best_first), candidates.select("customer_id").distinct().count()
+    )
 
 
-def _assign_shards(customers: DataFrame) -> DataFrame:
+def _assign_shards(customers: DataFrame, count: int) -> DataFrame:
     # Buckets by hash keep this parallel; numbering inside a bucket keeps every shard within its bound.
-    buckets = max(1, ceil(customers.count() / (0.8 * SHARD_RECORDS)))
+    buckets = max(1, ceil(count / (0.8 * SHARD_RECORDS)))
     by_id = Window.partitionBy("bucket").orderBy("customer_id")
     bucketed = customers.withColumn("bucket", F.pmod(F.xxhash64("customer_id"), F.lit(buckets)))
     part = F.floor((F.row_number().over(by_id) - 1) / SHARD_RECORDS).cast("int")

@@ -1,7 +1,7 @@
 """The Spark session: one place for every engine setting, tuned apart for a laptop and for a cluster.
 
-The local settings are measured ones: UI off, few partitions, C1 compiler, serial collector and a class-data archive
-spare most of the time that small tables take.
+The local settings are measured ones: UI off, few partitions, serial collector and a class-data archive spare most of
+the time that small tables take.
 
 Not here: what is computed with the session, and the making of the archive (``class_data.py``, ``prepare.py``).
 """
@@ -34,6 +34,8 @@ _EVERYWHERE = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.ansi.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
+    # Compiled queries kept: with the default of 100, every month of a run would compile all of its queries anew.
+    "spark.sql.codegen.cache.maxEntries": "2000",
 }
 
 _LOCAL = {
@@ -44,8 +46,9 @@ _LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    # Tables of this size fit one file a month and shuffle partition; adaptive coalescing keeps them few.
+    # Small results become one task and one file. Left at 64 MB, a whole month would be one task, and one core idle.
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.adaptive.advisoryPartitionSizeInBytes": "4m",
     "spark.sql.autoBroadcastJoinThreshold": "32m",
 }
 
@@ -181,8 +184,8 @@ def _with_repository(paths: str) -> str:
 
 
 def _local_jvm_options(cache: Path, class_data: Sequence[str]) -> str:
-    # With C1 alone the JVM keeps 48 MB for compiled code; a run of many queries fills that and then crawls.
-    options = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
+    # Both compilers: C1 alone saves a few seconds at the start and takes twice as long for a month of real data.
+    options = ["-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
     options.append(f"-Duser.home={cache}")
     options += [f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}", f"-XX:ErrorFile={cache}/jvm-error-%p.log"]
     # Spark splits the line at blanks outside quotes, and a home may lie in a folder whose name has one.
