@@ -12,9 +12,12 @@ from jobs import (
     list_requests,
     product_embeddings,
     purchase_frequency,
+    ranker_examples,
+    rankers,
     replenishment_state,
     scorecard,
 )
+from transforms.ranking import RankerParams
 from warehouse.contracts import gold, silver, vectors
 from warehouse.contracts.table import Table
 from warehouse.settings import load_settings
@@ -81,6 +84,24 @@ DECISIONS = [
         kinds=_SPARK,
     ),
     monthly_asset(
+        gold.RANKER_EXAMPLES,
+        ranker_examples.run,
+        description=f"{gold.RANKER_EXAMPLES.text} Fills in the months before it that a ranker learns from.",
+        deps=[
+            _on(gold.PURCHASE_FREQUENCY),
+            _on(gold.REPLENISHMENT_STATE, months_before(RankerParams().months, including_this=False)),
+            _on(silver.PRODUCTS_TABLE),
+        ],
+        kinds=_SPARK,
+    ),
+    monthly_asset(
+        gold.RANKERS,
+        rankers.run,
+        description=f"{gold.RANKERS.text} A re-run gives the same model.",
+        deps=[_on(gold.RANKER_EXAMPLES, months_before(RankerParams().months - 1, including_this=True))],
+        kinds=frozenset({"lightgbm", "deltalake", "gold"}),
+    ),
+    monthly_asset(
         gold.CANDIDATES,
         candidates.run,
         description=f"{gold.CANDIDATES.text} Uses data up to the end of the month only; a re-run gives the same rows.",
@@ -88,6 +109,7 @@ DECISIONS = [
             _on(gold.REPLENISHMENT_STATE),
             _on(gold.PURCHASE_FREQUENCY),
             _on(gold.COPURCHASE),
+            _on(gold.RANKERS),
             _on(vectors.PRODUCT_EMBEDDINGS),
             _on(silver.PRODUCTS_TABLE),
             _on(silver.CUSTOMERS_TABLE),

@@ -1,43 +1,149 @@
-"""Judges, month by month, the decisions made at the end of the month before against the month's purchases.
+"""Judges, month by month, lists made at the end of the month before by the month's purchases, methods side by side.
 
-    python -m jobs.backtest --from 2017-10 --to 2017-12 [--json]
+    python -m jobs.backtest --from 2017-10 --to 2017-12 [--methods ranker,personal_top] [--json]
 
-Prints a table, or one JSON object a month and method. Writes nothing.
+Global cutoff: a list knows nothing of its month. Every method ranks the same products for the same customers, once as
+products and once as needs (product types). Prints tables, or one JSON object a month and method. Writes nothing.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import judge_month
-from transforms.metrics import METRICS
+from jobs.scorecard import bought_in
+from transforms.baselines import decayed_frequency, global_top, personal_top
+from transforms.catalogue import as_of_end_of
+from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
+from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE
+from warehouse.contracts.silver import PRODUCTS_TABLE
+from warehouse.errors import PermanentError
 from warehouse.lake import Lake, open_lake
-from warehouse.months import month_range
+from warehouse.months import add_months, month_range
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
+KS = (10, 20)
+AGAINST = "personal_top"
+"""The method that the paired differences are taken from."""
 
-def backtest(lake: Lake, settings: Settings, months: Sequence[str]) -> list[dict[str, object]]:
-    """One dict a month and method: ``month``, ``method``, ``customers``, each metric, each ``<metric>_se``.
+_PAIRS = (
+    "customer_id",
+    "product_id",
+    "product_type",
+    "score",
+    "forecast_probability",
+    "purchase_days",
+    "decayed_purchases",
+    "first_ordered_date",
+)
+
+# Each ranks the pairs of a frame with the columns of _PAIRS, where product_id may also stand for a need.
+_RANKINGS: dict[str, Callable[[DataFrame], DataFrame]] = {
+    "ranker": lambda pairs: rank_by(pairs, F.desc("score")),
+    "forecast": lambda pairs: rank_by(pairs, F.desc("forecast_probability")),
+    "decayed_frequency": decayed_frequency,
+    "personal_top": personal_top,
+    "global_top": lambda pairs: global_top(pairs, pairs.select("customer_id").distinct(), max(KS)),
+}
+
+METHODS = ("published", *_RANKINGS)
+"""What was decided; the ranker over all that a customer has bought; the forecast without it; three simple methods."""
+
+
+def backtest(
+    lake: Lake, settings: Settings, months: Sequence[str], methods: Sequence[str] = METHODS
+) -> list[dict[str, object]]:
+    """One dict a month and method.
+
+    Keys: ``month``, ``method``, ``customers``; each metric at each of :data:`KS`, with ``_se`` (its standard error)
+    and, but for personal top, ``_vs_personal_top`` (paired difference) and ``_vs_personal_top_se``. Those that begin
+    with ``need_`` judge needs, the others products. ``published`` is left out where nothing was decided.
 
     Raises:
-        MissingMonth: a month, or the decisions before it, are not there.
+        MissingMonth: a month has no purchases, or the month before it no state.
+        PermanentError: a method is not known.
     """
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown:
+        raise PermanentError(f"--methods knows no {', '.join(unknown)}: it takes {', '.join(METHODS)}")
+    wanted = list(dict.fromkeys([*methods, AGAINST]))
     results: dict[tuple[str, str], dict[str, object]] = {}
     for month in months:
-        for row in judge_month(lake, settings, month).collect():
-            result = results.setdefault((month, row.method), {"month": month, "method": row.method, "customers": 0})
-            result[row.metric] = row.value
-            result[f"{row.metric}_se"] = row.standard_error
-            if row.metric.startswith("recall@"):
-                result["customers"] = row.customers
-    return list(results.values())
+        for prefix, lists, truth in _levels(lake, settings, month, wanted):
+            for k in KS:
+                _add_results(results, month, prefix, judge_lists(lists, truth, k), k)
+    return [result for result in results.values() if result["method"] in methods]
 
 
-def render_table(results: Sequence[dict[str, object]], k: int = 10) -> str:
+def _levels(
+    lake: Lake, settings: Settings, month: str, methods: Sequence[str]
+) -> list[tuple[str, dict[str, DataFrame], DataFrame]]:
+    """``(prefix, lists by method, truth)`` of products, then of needs."""
+    before = add_months(month, -1)
+    goods = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz).where("is_subscribable")
+    types = goods.select("product_id", F.coalesce("type", "category", F.lit("")).alias("product_type"))
+    state = lake.require_months(REPLENISHMENT_STATE, [before])
+    pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
+    pairs = pairs.persist(StorageLevel.MEMORY_AND_DISK)
+    truth = bought_in(lake, state, types.select("product_id"), month).persist(StorageLevel.MEMORY_AND_DISK)
+    needs = _as_needs(pairs)
+    lists = {name: ranking(pairs) for name, ranking in _RANKINGS.items() if name in methods}
+    need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
+    decided = lake.read(LIST_DECISIONS, [before])
+    if "published" in methods and not decided.isEmpty():
+        lines = decided.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank")
+        lists["published"] = lines
+        by_need = lines.join(types, on="product_id", how="inner").groupBy("customer_id", "product_type")
+        first = by_need.agg(F.min("rank").alias("first")).withColumnRenamed("product_type", "product_id")
+        need_lists["published"] = rank_by(first, F.asc("first"))
+    return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
+
+
+def _as_needs(pairs: DataFrame) -> DataFrame:
+    """The pairs added up by need: counts as sums, probabilities as that of buying any of the products."""
+
+    def any_of(probability: str) -> Column:
+        return 1 - F.exp(F.sum(F.log1p(-F.least(F.col(probability), F.lit(1 - 1e-9))))).alias(probability)
+
+    return pairs.groupBy("customer_id", F.col("product_type").alias("product_id")).agg(
+        any_of("score").alias("score"),
+        any_of("forecast_probability").alias("forecast_probability"),
+        F.sum("purchase_days").alias("purchase_days"),
+        F.sum("decayed_purchases").alias("decayed_purchases"),
+        F.min("first_ordered_date").alias("first_ordered_date"),
+    )
+
+
+def _needs_bought(truth: DataFrame, types: DataFrame, needs: DataFrame) -> DataFrame:
+    bought = truth.join(types, on="product_id", how="inner")
+    bought = bought.select("customer_id", F.col("product_type").alias("product_id")).distinct()
+    seen = needs.select("customer_id", "product_id", F.lit(True).alias("seen"))
+    known = bought.join(seen, on=["customer_id", "product_id"], how="left")
+    return known.select("customer_id", "product_id", F.coalesce("seen", F.lit(False)).alias("is_repeat"))
+
+
+def _add_results(results: dict, month: str, prefix: str, judged: DataFrame, k: int) -> None:
+    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
+    for row in mean_metrics(judged, k).collect():
+        result = results.setdefault((month, row.method), {"month": month, "method": row.method, "customers": 0})
+        result[f"{prefix}{row.metric}"], result[f"{prefix}{row.metric}_se"] = row.value, row.standard_error
+        if row.metric.startswith("recall@"):
+            result["customers"] = row.customers
+    for row in paired_differences(judged, AGAINST, k).collect():
+        name = f"{prefix}{row.metric}_vs_{AGAINST}"
+        results[month, row.method] |= {name: row.difference, f"{name}_se": row.difference_se}
+    judged.unpersist()
+
+
+def render_table(results: Sequence[dict[str, object]], k: int = 10, prefix: str = "") -> str:
     """The results as a Markdown table, means over customers."""
-    names = [f"{metric}@{k}" for metric in METRICS]
+    names = [f"{prefix}{metric}@{k}" for metric in METRICS]
     lines = [f"| month | method | customers | {' | '.join(names)} |", "|---|---|--:|" + "--:|" * len(names)]
     for result in results:
         values = [f"{value:.4f}" if (value := result.get(name)) is not None else "–" for name in names]
@@ -50,16 +156,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="first", required=True, help="first month judged, YYYY-MM")
     parser.add_argument("--to", dest="last", required=True, help="last month judged")
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated, of %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv)
     with exit_on_error():
         settings = load_settings()
         months = month_range(arguments.first, arguments.last)
-        results = backtest(open_lake(start_session(settings), settings), settings, months)
+        lake = open_lake(start_session(settings), settings)
+        results = backtest(lake, settings, months, arguments.methods.split(","))
         if arguments.json:
             print("\n".join(json.dumps(result) for result in results))
         else:
-            print(render_table(results))
+            print("\n\n".join(render_table(results, k, prefix) for prefix in ("", "need_") for k in KS))
 
 
 if __name__ == "__main__":

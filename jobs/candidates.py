@@ -1,18 +1,24 @@
-"""State, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
+"""State, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.cli import run_job
+from jobs.history import typed_state
+from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
 from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
 from transforms.catalogue import as_of_end_of
-from transforms.replenishment import ForecastParams, forecast, type_gaps
-from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
-from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
+from transforms.pair_features import feature_columns, pair_features
+from transforms.ranking import Ranker
+from transforms.replenishment import ForecastParams, forecast
+from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
+from warehouse.contracts.silver import CUSTOMERS_TABLE
 from warehouse.lake import Lake
 from warehouse.settings import Settings
 from warehouse.text_index import nearest_texts
@@ -21,10 +27,11 @@ from warehouse.vectors import open_vectors
 NEIGHBOURS = 20
 """Nearest texts that are looked at for each anchor's text; those not in the customer's history fall away."""
 
-_HISTORY = (
+HISTORY = (
     "customer_id",
     "product_id",
     "text_hash",
+    "score",
     "probability",
     "due_date",
     "due_date_p10",
@@ -54,10 +61,7 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[str, object]]:
     params = CandidateParams()
-    history = _forecast_history(lake, settings, month)
-    # By customer, as every join and window below is: the rows then stay where they are.
-    judged = history.select(*_HISTORY, drop_reason().alias("drop_reason")).repartition("customer_id")
-    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
+    judged = score_history(lake, settings, month).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
         copurchase = lake.require_months(COPURCHASE, [month])
@@ -74,20 +78,43 @@ def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[st
         judged.unpersist()
 
 
-def _forecast_history(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz).select(
-        "product_id",
-        F.coalesce("type", "category", F.lit("")).alias("product_type"),
-        "text_hash",
-        "is_subscribable",
-        "is_in_stock",
-    )
+def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[str] = HISTORY) -> DataFrame:
+    """Every live pair at the end of the month with its forecast and score.
+
+    Shape: one row a (customer_id, product_id): ``columns``, and ``drop_reason`` where it may not stand on a list.
+    ``probability`` and ``score`` are the ranker's where the month has one, else the forecast's.
+
+    Raises:
+        MissingMonth: the month has no state.
+    """
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz).select(
         "customer_id", "consent_profiling", "excluded_products"
     )
-    state = lake.require_months(REPLENISHMENT_STATE, [month]).join(products, on="product_id", how="inner")
-    gaps = type_gaps(state.select("product_type", "gap_count", "gap_days_sum"))
-    return forecast(state, gaps, month, ForecastParams()).join(customers, on="customer_id", how="left")
+    features = pair_features(typed_state(lake, settings, month), month)
+    history = forecast(features, month, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
+    forecast_alone = F.col("probability")
+    history = history.withColumns(
+        {"score": forecast_alone, "forecast_probability": forecast_alone, "drop_reason": drop_reason()}
+    )
+    wanted = [*columns, "drop_reason"]
+    ranker = read_ranker(lake, month)
+    if ranker is None:
+        return history.select(*wanted)
+    return _ranked(history.select(*wanted, *feature_columns()), ranker)
+
+
+def _ranked(history: DataFrame, ranker: Ranker) -> DataFrame:
+    """The history with the ranker's score and probability; each task scores the customers it holds."""
+    kept = [name for name in history.columns if name not in FEATURE_NAMES]
+
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            raw = ranker.raw(feature_matrix(batch))
+            columns = {name: batch.column(name) for name in kept}
+            columns |= {"score": pa.array(raw), "probability": pa.array(ranker.calibrated(raw))}
+            yield pa.RecordBatch.from_pydict(columns)
+
+    return history.mapInArrow(score, history.select(*kept).schema)
 
 
 def _neighbours(lake: Lake, settings: Settings, anchor_items: DataFrame) -> DataFrame:

@@ -51,7 +51,7 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable").select("product_id")
     history = state.join(goods, on="product_id", how="left_semi").persist(StorageLevel.MEMORY_AND_DISK)
-    truth = _truth(lake, state, goods, month)
+    truth = bought_in(lake, state, goods, month)
     lists = {
         "published": decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank"),
         "personal_top": personal_top(history),
@@ -64,8 +64,18 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     return result
 
 
-def _truth(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFrame:
-    """``customer_id, product_id, is_repeat`` bought in the month by customers active in the six months before."""
+def bought_in(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFrame:
+    """What lists for the month are judged by: ``customer_id, product_id, is_repeat`` (bought before the month).
+
+    Args:
+        lake: where.
+        state: ``gold/replenishment_state`` of the month before.
+        goods: ``product_id`` of what may stand on a list.
+        month: the month judged; customers active in the six months before it count.
+
+    Raises:
+        MissingMonth: the month has no order lines.
+    """
     since = F.add_months(F.lit(first_date(month)), -ACTIVE_MONTHS)
     active = state.where(F.col("last_ordered_date") >= since).select("customer_id").distinct()
     seen = state.select("customer_id", "product_id", F.lit(True).alias("seen"))
@@ -79,6 +89,17 @@ def _truth(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFr
         .join(seen, on=["customer_id", "product_id"], how="left")
         .select("customer_id", "product_id", F.coalesce("seen", F.lit(False)).alias("is_repeat"))
     )
+
+
+def scorecard_rows(lake: Lake, months: Sequence[str]) -> list[dict[str, object]]:
+    """What ``gold/scorecard`` holds of the months: one dict a month and method, as ``jobs.backtest`` gives them."""
+    results: dict[tuple[str, str], dict[str, object]] = {}
+    for row in lake.read(SCORECARD, months).orderBy("month", F.desc("method"), "metric").collect():
+        result = results.setdefault((row.month, row.method), {"month": row.month, "method": row.method})
+        result[row.metric] = row.value
+        if row.metric.startswith("recall@"):
+            result["customers"] = row.customers
+    return list(results.values())
 
 
 def _recall(lake: Lake, month: str) -> dict[str, float]:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.factory import asset_key
-from jobs.backtest import backtest, render_table
+from jobs.backtest import render_table
 from jobs.cli import exit_on_error
 from jobs.land_complete_journey import land
+from jobs.scorecard import scorecard_rows
 from orchestration.run import home_instance, run_months
 from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
 from warehouse.lake import open_lake
@@ -70,7 +71,7 @@ def _run_steps(settings: Settings, instance: dg.DagsterInstance, steps: Sequence
 def _show_scorecard(settings: Settings) -> None:
     print("\nLists judged by what was bought in the month after they were decided (mean over households):\n")
     lake = open_lake(start_session(settings), settings)
-    print(render_table(backtest(lake, settings, REPLAY)))
+    print(render_table(scorecard_rows(lake, REPLAY)))
 
 
 def _show_list(settings: Settings) -> None:

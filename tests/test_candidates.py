@@ -9,15 +9,15 @@ from transforms.baselines import decayed_frequency, personal_top
 from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
 
 HISTORY = (
-    "customer_id string, product_id string, text_hash string, probability double, due_date date, due_date_p10 date, "
-    "due_date_p90 date, gap_days double, units_per_order double, orders long, last_ordered_date date"
+    "customer_id string, product_id string, text_hash string, score double, probability double, due_date date, "
+    "due_date_p10 date, due_date_p90 date, gap_days double, units_per_order double, orders long, last_ordered_date date"
 )
 MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 
 
 def pair(product, text, probability, due="2017-06-03", customer="c"):
     day = date.fromisoformat(due)
-    return (customer, product, text, probability, day, day, day, 9.0, 1.0, 3, date(2017, 5, 24))
+    return (customer, product, text, probability, probability, day, day, day, 9.0, 1.0, 3, date(2017, 5, 24))
 
 
 @pytest.fixture
@@ -41,14 +41,18 @@ def proposed(spark):
 
 
 def test_due_is_expected_by_the_end_of_next_month_and_likely_enough(proposed):
-    rows = [pair("p1", MILK, 0.5), pair("p2", SOAP, 0.5, due="2017-07-01"), pair("p3", BREAD, 0.001)]
+    rows = [pair("p1", MILK, 0.5), pair("p2", SOAP, 0.1, due="2017-07-01"), pair("p3", BREAD, 0.001)]
     found = proposed(rows)
     assert set(found) == {"p1"}
     assert (found["p1"].is_due, found["p1"].is_high_frequency, found["p1"].score) == (True, False, 0.5)
 
 
+def test_what_is_likely_is_due_whatever_its_date(proposed):
+    assert set(proposed([pair("p1", MILK, 0.4, due="2017-07-01")])) == {"p1"}
+
+
 def test_high_frequency_items_stand_whatever_their_date(proposed):
-    found = proposed([pair("p1", MILK, 0.4, due="2017-09-01")], frequent=["p1"])
+    found = proposed([pair("p1", MILK, 0.1, due="2017-09-01")], frequent=["p1"])
     assert (found["p1"].is_due, found["p1"].is_high_frequency, found["p1"].orders_in_month) == (False, True, 2)
 
 

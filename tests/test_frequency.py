@@ -104,7 +104,8 @@ def forecast_of(spark, *days):
     lines = [line(f"o{i}", day) for i, day in enumerate(days)]
     state = advance(spark, empty_state(spark), frequency_of(spark, *lines), "2017-05")
     typed = state.withColumn("product_type", F.lit("milk"))
-    return forecast(typed, type_gaps(typed), "2017-05", ForecastParams(half_life_days=10.0)).first()
+    known = typed.join(type_gaps(typed), on="product_type")
+    return forecast(known, "2017-05", ForecastParams(half_life_days=10.0)).first()
 
 
 def test_forecast_is_ordered_likelier_for_regular_recent_buyers(spark):

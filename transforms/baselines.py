@@ -5,8 +5,6 @@ from pyspark.sql import functions as F
 
 from transforms.metrics import rank_by
 
-BASELINES = ("personal_top", "decayed_frequency")
-
 
 def personal_top(state: DataFrame) -> DataFrame:
     """Personal top-frequency: most purchase days first, ties by first seen, as in the Reality Check's P-TopFreq.
@@ -19,3 +17,10 @@ def personal_top(state: DataFrame) -> DataFrame:
 def decayed_frequency(state: DataFrame) -> DataFrame:
     """Purchase days weighted by recency, greatest first; shape as :func:`personal_top`."""
     return rank_by(state, F.desc("decayed_purchases"))
+
+
+def global_top(state: DataFrame, customers: DataFrame, count: int) -> DataFrame:
+    """The ``count`` products with most buyers, recent ones first, the same for each of ``customers``."""
+    popular = state.groupBy("product_id").agg(F.sum("decayed_purchases").alias("decayed_purchases"))
+    best = popular.orderBy(F.desc("decayed_purchases"), "product_id").limit(count)
+    return rank_by(customers.crossJoin(F.broadcast(best)), F.desc("decayed_purchases"))

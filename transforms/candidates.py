@@ -21,12 +21,13 @@ class CandidateParams:
     """Bounds and thresholds.
 
     ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up, or
-    tried once).
+    tried once). ``likely``: an item as likely as this is due, whatever its date says.
     ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
     customer that lead to others. ``max_candidates``: kept for a customer.
     """
 
     min_due_probability: float = 0.02
+    likely: float = 0.15
     min_similarity: float = 0.7
     max_anchors: int = 20
     max_candidates: int = 60
@@ -50,11 +51,12 @@ def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: 
     """Marks the due and the high-frequency items of each customer's history.
 
     Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``
-    and ``orders_in_month``. Due: expected by the end of the month after, and likely enough.
+    and ``orders_in_month``. Due: likely in the month after, or expected by its end and not too unlikely.
     """
     next_end = F.lit(last_date(add_months(month, 1)))
     this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
-    is_due = (F.col("due_date") <= next_end) & (F.col("probability") >= params.min_due_probability)
+    is_expected = (F.col("due_date") <= next_end) & (F.col("probability") >= params.min_due_probability)
+    is_due = is_expected | (F.col("probability") >= params.likely)
     return forecast.join(this_month, on=PAIR, how="left").withColumns(
         {
             "orders_in_month": F.coalesce("orders_in_month", F.lit(0)),
@@ -113,7 +115,6 @@ def propose(
                 "is_similar_in_history": F.col("similar_to").isNotNull(),
                 "is_copurchased": F.col("bought_with").isNotNull(),
                 "related_product_id": F.coalesce("similar_to", "bought_with"),
-                "score": F.col("probability"),
             }
         )
         .where("is_due OR is_high_frequency OR is_similar_in_history OR is_copurchased")

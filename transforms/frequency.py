@@ -8,6 +8,9 @@ from pyspark.sql import functions as F
 HALF_LIFE_DAYS = 75.0
 """Age in days at which a purchase counts half. Where it comes from: ``docs/decisions/0004-forecast.md``."""
 
+RANKER_HALF_LIVES_DAYS = (15, 45, 120)
+"""Further half-lives: what was bought lately, this season and all along, for the ranker to weigh against each other."""
+
 
 @dataclass(frozen=True)
 class FrequencyParams:
@@ -41,12 +44,14 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         F.sum("spend_usd").alias("spend_usd"),
     )
     end = F.last_day(F.to_date(F.concat("month", F.lit("-01"))))
+    age = F.datediff(end, F.col("day"))
     # Rows without a day are returns alone; they sort last and have no gap.
     in_order = Window.partitionBy(*pair).orderBy(F.col("day").asc_nulls_last())
     days = days.withColumns(
         {
             "gap": F.datediff("day", F.lag("day").over(in_order)),
-            "weight": recency_weight(F.datediff(end, F.col("day")), params.half_life_days),
+            "weight": recency_weight(age, params.half_life_days),
+            **{decayed_name(days): recency_weight(age, days) for days in RANKER_HALF_LIVES_DAYS},
         }
     )
     gap_weight = F.when(F.col("gap").isNotNull(), F.col("weight"))
@@ -63,8 +68,17 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         _sum(gap_weight).alias("weighted_gap_count"),
         _sum(gap_weight * F.col("gap")).alias("weighted_gap_days"),
         _sum(F.col("weight")).alias("decayed_purchases"),
+        *[_sum(F.col(name)).alias(name) for name in map(decayed_name, RANKER_HALF_LIVES_DAYS)],
+        F.coalesce(F.max_by(F.when(F.col("day").isNotNull(), F.col("units")), "day"), F.lit(0))
+        .cast("int")
+        .alias("last_units"),
     )
     return pairs.withColumn("is_high_frequency", F.col("orders") >= params.high_frequency_min_orders)
+
+
+def decayed_name(half_life_days: int) -> str:
+    """Column of purchase days weighted by that half-life."""
+    return f"decayed_purchases_{half_life_days}d"
 
 
 def recency_weight(age_days: Column, half_life_days: float) -> Column:

@@ -10,7 +10,7 @@ from math import log
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import HALF_LIFE_DAYS, recency_weight
+from transforms.frequency import HALF_LIFE_DAYS, RANKER_HALF_LIVES_DAYS, decayed_name, recency_weight
 from warehouse.months import add_months, days_in, last_date
 
 PAIR = ("customer_id", "product_id")
@@ -48,7 +48,8 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     Shape: both inputs have one row a pair (``gold/replenishment_state`` of M-1, ``gold/purchase_frequency`` of M);
     out, one row a live pair, columns of ``gold/replenishment_state``. A pair that was only ever taken back has no row.
     """
-    decay = 2.0 ** (-days_in(month) / params.half_life_days)
+    half_lives = dict.fromkeys(("weighted_gap_count", "weighted_gap_days", "decayed_purchases"), params.half_life_days)
+    half_lives |= {decayed_name(days): float(days) for days in RANKER_HALF_LIVES_DAYS}
     end = F.lit(last_date(month))
     old, new = previous.alias("old"), frequency.alias("new")
     # The month is the smaller side: building its hash table saves sorting the whole state.
@@ -62,8 +63,8 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     sums["gap_days_sum"] += gap_days
     sums["gap_days_sum_of_squares"] += gap_days * gap_days
     decayed = {
-        name: _or_zero(F.col(f"old.{name}")) * decay + _or_zero(F.col(f"new.{name}"))
-        for name in ("weighted_gap_count", "weighted_gap_days", "decayed_purchases")
+        name: _or_zero(F.col(f"old.{name}")) * 2.0 ** (-days_in(month) / half_life) + _or_zero(F.col(f"new.{name}"))
+        for name, half_life in half_lives.items()
     }
     decayed["weighted_gap_count"] += gap_weight
     decayed["weighted_gap_days"] += gap_weight * gap_days
@@ -73,6 +74,8 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
         *PAIR,
         *[column.alias(name) for name, column in {**sums, **decayed}.items()],
         (_or_zero(F.col("old.months_active")) + bought.cast("int")).alias("months_active"),
+        _recent_months(F.col("old.recent_months"), bought).alias("recent_months"),
+        F.coalesce(F.when(bought, F.col("new.last_units")), F.col("old.last_units"), F.lit(0)).alias("last_units"),
         F.coalesce("old.first_ordered_date", "new.first_ordered_date").alias("first_ordered_date"),
         F.coalesce("new.last_ordered_date", "old.last_ordered_date").alias("last_ordered_date"),
     )
@@ -85,11 +88,11 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     )
 
 
-def forecast(state: DataFrame, gaps: DataFrame, month: str, params: ForecastParams) -> DataFrame:
+def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
     """Adds each pair's next purchase to the state.
 
-    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null), and
-    :func:`type_gaps`. Adds
+    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``type_gap_days``
+    (:func:`type_gaps`). Adds
     ``probability`` of a purchase in the month after, ``gap_days`` (expected days between purchases) and ``due_date``
     with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the first day of the month after.
 
@@ -104,12 +107,11 @@ def forecast(state: DataFrame, gaps: DataFrame, month: str, params: ForecastPara
     repeats = F.greatest(F.col("decayed_purchases") - first_weight, F.lit(0.0))
     base = params.prior_days + observed_days
     probability = 1 - F.pow(base / (base + horizon), params.prior_purchases + repeats)
-    typed = state.join(F.broadcast(gaps), on="product_type", how="inner")
     gap = (F.col("weighted_gap_days") + params.prior_gaps * F.col("type_gap_days")) / (
         F.col("weighted_gap_count") + params.prior_gaps
     )
     p10, p90 = gamma_quantile_share(params.gap_shape, 0.1), gamma_quantile_share(params.gap_shape, 0.9)
-    return typed.withColumns({"probability": probability, "gap_days": F.greatest(gap, F.lit(1.0))}).withColumns(
+    return state.withColumns({"probability": probability, "gap_days": F.greatest(gap, F.lit(1.0))}).withColumns(
         {
             "due_date": _due(F.col("gap_days"), month),
             "due_date_p10": _due(F.col("gap_days") * p10, month),
@@ -149,6 +151,11 @@ def type_gaps(state: DataFrame) -> DataFrame:
 def _due(days: Column, month: str) -> Column:
     expected = F.date_add(F.col("last_ordered_date"), F.round(days).cast("int"))
     return F.greatest(expected, F.date_add(F.lit(last_date(month)), 1))
+
+
+def _recent_months(before: Column, bought: Column) -> Column:
+    """The last 24 months as bits, this month the lowest, one where the pair was bought."""
+    return F.shiftleft(_or_zero(before), 1).bitwiseAND(F.lit(0xFFFFFF)).bitwiseOR(bought.cast("int"))
 
 
 def _or_zero(column: Column) -> Column:

@@ -5,6 +5,7 @@ A partition M depends on data up to the end of M only.
 
 import pyarrow as pa
 
+from warehouse.contracts.features import FEATURES
 from warehouse.contracts.silver import MONTH
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, LONG, STRING, STRINGS, USD, Column, Table
 
@@ -22,6 +23,11 @@ FALLBACK_REASONS = (
 
 _CUSTOMER = Column("customer_id", STRING, "customer")
 _PRODUCT = Column("product_id", STRING, "product")
+
+_DECAYED = tuple(
+    Column(f"decayed_purchases_{days}d", DOUBLE, f"the same with a half-life of {days} days", minimum=0)
+    for days in (15, 45, 120)
+)
 
 PURCHASE_FREQUENCY = Table(
     name="gold/purchase_frequency",
@@ -43,6 +49,8 @@ PURCHASE_FREQUENCY = Table(
         Column("weighted_gap_count", DOUBLE, "gaps weighted by recency at the end of the month", minimum=0),
         Column("weighted_gap_days", DOUBLE, "gap days so weighted", unit="days", minimum=0),
         Column("decayed_purchases", DOUBLE, "purchase days weighted by recency at the end of the month", minimum=0),
+        *_DECAYED,
+        Column("last_units", INT, "units bought on the last such day; 0: only taken back", unit="units", minimum=0),
         Column("is_high_frequency", BOOL, "whether orders reach REPLENISH_HIGH_FREQUENCY_MIN_ORDERS"),
     ),
     partition_by=("month",),
@@ -69,6 +77,9 @@ REPLENISHMENT_STATE = Table(
         Column("weighted_gap_count", DOUBLE, "gaps weighted by recency", minimum=0),
         Column("weighted_gap_days", DOUBLE, "gap days weighted by recency", unit="days", minimum=0),
         Column("decayed_purchases", DOUBLE, "purchase days weighted by recency", minimum=0),
+        *_DECAYED,
+        Column("last_units", INT, "units bought on the latest purchase day", unit="units", minimum=0),
+        Column("recent_months", INT, "the last 24 months as bits, this month the lowest; 1: bought", minimum=0),
         Column("mean_gap_days", DOUBLE, "recency-weighted mean gap; null without a gap", nullable=True, unit="days"),
         Column("units_per_order", DOUBLE, "units an order", unit="units"),
     ),
@@ -107,6 +118,42 @@ COPURCHASE = Table(
     partition_by=("month",),
 )
 
+RANKER_EXAMPLES = Table(
+    name="gold/ranker_examples",
+    text="What the ranker learns from: pairs as they stood at the end of the month before, and whether the month saw "
+    "them bought. All that were, and a share of the others.",
+    key=("month", "customer_id", "product_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        _PRODUCT,
+        Column("is_bought", BOOL, "whether the pair was bought in the month"),
+        Column("weight", DOUBLE, "pairs that the example stands for", unit="pairs", minimum=1),
+        *FEATURES,
+    ),
+    partition_by=("month",),
+)
+
+RANKERS = Table(
+    name="gold/rankers",
+    text="The ranker trained at the end of the month on the months up to it. No row: too few purchases to learn from, "
+    "and the forecast's probability stands.",
+    key=("month",),
+    columns=(
+        MONTH,
+        Column("model", STRING, "LightGBM's text form of the trees"),
+        Column("raw_knots", pa.list_(DOUBLE), "calibration: raw probabilities; empty: none"),
+        Column("calibrated_knots", pa.list_(DOUBLE), "calibration: what they mean"),
+        Column("training_months", STRINGS, "target months learned from"),
+        Column("examples", LONG, "examples learned from", unit="examples", minimum=1),
+        Column("features", STRINGS, "features in the model's order"),
+        Column("importance", pa.list_(DOUBLE), "share of the gain that each feature brought, same order"),
+        Column("metrics", STRING, "JSON: Brier score, log loss, AUC and calibration error in the month left out"),
+        Column("code_version", STRING, "version of Replenish and of LightGBM"),
+    ),
+    partition_by=("month",),
+)
+
 CANDIDATES = Table(
     name="gold/candidates",
     text="Products that may stand on a customer's list for the next month, with the evidence for each.",
@@ -119,7 +166,7 @@ CANDIDATES = Table(
         Column("is_high_frequency", BOOL, "bought often this month"),
         Column("is_similar_in_history", BOOL, "bought before and similar to a due or high-frequency item"),
         Column("is_copurchased", BOOL, "bought before and bought together with a due or high-frequency item"),
-        Column("probability", DOUBLE, "probability of a purchase next month", minimum=0, maximum=1),
+        Column("probability", DOUBLE, "calibrated probability of a purchase next month", minimum=0, maximum=1),
         Column("due_date", DATE, "expected date of the next purchase"),
         Column("due_date_p10", DATE, "one in ten buys before it"),
         Column("due_date_p90", DATE, "nine in ten buy before it"),
@@ -131,7 +178,7 @@ CANDIDATES = Table(
         Column("related_product_id", STRING, "due or high-frequency item that led here", nullable=True),
         Column("similarity", DOUBLE, "cosine similarity to it", nullable=True, minimum=-1.001, maximum=1.001),
         Column("lift", DOUBLE, "co-purchase lift with it", nullable=True, minimum=0),
-        Column("score", DOUBLE, "what the policy ranks by"),
+        Column("score", DOUBLE, "what orders a customer's candidates: the ranker's probability before calibration"),
     ),
     partition_by=("month",),
 )
@@ -205,6 +252,8 @@ TABLES = (
     REPLENISHMENT_STATE,
     COPURCHASE_COUNTS,
     COPURCHASE,
+    RANKER_EXAMPLES,
+    RANKERS,
     CANDIDATES,
     LIST_REQUESTS,
     LIST_DECISIONS,

@@ -1,0 +1,52 @@
+"""gold/replenishment_state of M-1 and gold/purchase_frequency of M → gold/ranker_examples of M.
+
+The months that the ranker of M learns from end with M; those of them that have no examples yet are filled in, so that
+the first decision after a long history can be learned for. Run by hand with
+``python -m jobs.ranker_examples --month 2017-08``.
+"""
+
+from collections.abc import Sequence
+
+from pyspark.sql import functions as F
+
+from jobs.cli import run_job
+from jobs.history import typed_state
+from jobs.report import JobReport
+from transforms.pair_features import label_examples, pair_features
+from transforms.ranking import RankerParams
+from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES
+from warehouse.lake import Lake
+from warehouse.months import add_months, month_range
+from warehouse.settings import Settings
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the months of ``gold/ranker_examples`` and fills in those before them that a ranker needs.
+
+    Raises:
+        MissingMonth: a month has no frequency, or the month before it no state.
+    """
+    params = RankerParams()
+    rows: dict[str, int] = {}
+    for month in sorted(months):
+        window = month_range(add_months(month, 1 - params.months), month)
+        known = lake.count_by_month(RANKER_EXAMPLES, window[:-1])
+        # The first month has no month before it whose state could be looked at.
+        missing = [earlier for earlier in window[:-1] if earlier > settings.first_month and not known.get(earlier)]
+        for each in [*missing, month]:
+            rows[each] = _run_month(lake, settings, each, params)
+    return JobReport(RANKER_EXAMPLES.name, rows)
+
+
+def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams) -> int:
+    if month <= settings.first_month:
+        return lake.replace_months(RANKER_EXAMPLES, lake.read(RANKER_EXAMPLES, []), [month])
+    before = add_months(month, -1)
+    features = pair_features(typed_state(lake, settings, before), before)
+    frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
+    examples = label_examples(features, frequency, params.negative_share, params.seed)
+    return lake.replace_months(RANKER_EXAMPLES, examples.withColumn("month", F.lit(month)), [month])
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

@@ -1,0 +1,102 @@
+"""gold/ranker_examples of the last months → gold/rankers: the ranker of the month, with its calibration and metrics.
+
+Calibration and metrics come from the latest month, which a first model did not see; the model that is kept then learns
+from all of the months. Run by hand with ``python -m jobs.rankers --month 2017-08``.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from jobs.cli import run_job
+from jobs.report import JobReport
+from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, probability_metrics, train
+from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS
+from warehouse.contracts.table import arrow_schema
+from warehouse.lake import Lake
+from warehouse.months import add_months, month_range
+from warehouse.settings import Settings
+
+
+def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
+    """Replaces the months of ``gold/rankers``; a month with too little to learn from gets no row."""
+    params = RankerParams()
+    rows: dict[str, int] = {}
+    details: dict[str, object] = {}
+    for month in sorted(months):
+        examples = _Examples(lake, month_range(add_months(month, 1 - params.months), month))
+        if examples.is_bought.sum() < params.min_bought:
+            details = {"note": f"{int(examples.is_bought.sum())} purchases are too few to learn from: no ranker"}
+            rows[month] = lake.replace_months(RANKERS, lake.read(RANKERS, []), [month])
+            continue
+        ranker, metrics = _train(examples, params)
+        rows[month] = lake.replace_months(RANKERS, _row(lake, month, ranker, metrics, examples), [month])
+        details = {"examples": len(examples.is_bought), "training_months": ", ".join(examples.months_found), **metrics}
+    return JobReport(RANKERS.name, rows, details)
+
+
+def read_ranker(lake: Lake, month: str) -> Ranker | None:
+    """The ranker of the month, or ``None`` where there was too little to learn from."""
+    row = lake.read(RANKERS, [month]).select("model", "raw_knots", "calibrated_knots").first()
+    return Ranker(row.model, tuple(row.raw_knots), tuple(row.calibrated_knots)) if row else None
+
+
+class _Examples:
+    """Examples of some target months as arrays; the driver holds them all, which the thinning of negatives bounds."""
+
+    def __init__(self, lake: Lake, months: Sequence[str]) -> None:
+        table = lake.read(RANKER_EXAMPLES, months).toArrow()
+        # In one order whatever the files': the trees then come out alike.
+        table = table.sort_by([(name, "ascending") for name in RANKER_EXAMPLES.key])
+        self.month = table["month"].to_numpy()
+        self.months_found = sorted(set(self.month))
+        self.is_bought = table["is_bought"].to_numpy()
+        self.weight = table["weight"].to_numpy()
+        self.features = feature_matrix(table)
+
+
+def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    """The features of a table in the model's order: ``(rows, len(FEATURE_NAMES))``, float32, NaN where null."""
+    matrix = np.empty((table.num_rows, len(FEATURE_NAMES)), dtype=np.float32)
+    for place, name in enumerate(FEATURE_NAMES):
+        matrix[:, place] = table.column(name).to_numpy(zero_copy_only=False)
+    return matrix
+
+
+def _train(examples: _Examples, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
+    final = train(examples.features, examples.is_bought, examples.weight, params)
+    last = examples.month == examples.months_found[-1]
+    if last.all():
+        return final, {}
+    before = ~last
+    first = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
+    raw = first.raw(examples.features[last])
+    is_bought, weight = examples.is_bought[last], examples.weight[last]
+    metrics = {name: round(value, 5) for name, value in probability_metrics(raw, is_bought, weight).items()}
+    return calibrate(final, raw, is_bought, weight), metrics
+
+
+def _row(lake: Lake, month: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> DataFrame:
+    gain = ranker.booster.feature_importance("gain")
+    row = {
+        "month": month,
+        "model": ranker.model,
+        "raw_knots": list(ranker.raw_knots),
+        "calibrated_knots": list(ranker.calibrated_knots),
+        "training_months": examples.months_found,
+        "examples": len(examples.is_bought),
+        "features": list(FEATURE_NAMES),
+        "importance": [float(value) for value in gain / max(gain.sum(), 1e-12)],
+        "metrics": json.dumps(metrics, sort_keys=True),
+        "code_version": f"{CODE_VERSION}, lightgbm {version('lightgbm')}",
+    }
+    return lake.spark.createDataFrame(pa.Table.from_pylist([row], schema=arrow_schema(RANKERS)))
+
+
+if __name__ == "__main__":
+    run_job(run, __doc__)

@@ -1,0 +1,125 @@
+"""The ranker's features, worked by hand on a tiny state; and that none of them sees a later purchase."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from pyspark.sql import functions as F
+
+from transforms.frequency import FrequencyParams, monthly_frequency
+from transforms.pair_features import feature_columns, label_examples, pair_features
+from transforms.replenishment import StateParams, advance_state
+from warehouse.contracts.features import FEATURE_NAMES, FEATURES
+from warehouse.contracts.gold import REPLENISHMENT_STATE
+from warehouse.contracts.table import spark_schema
+
+LINES = (
+    "month string, customer_id string, product_id string, order_id string, quantity int, "
+    "line_amount_usd decimal(18,2), ordered_date date"
+)
+TYPES = {"milk": "Milk", "skim": "Milk", "soap": "Soap"}
+
+
+def line(customer, product, day, units=1):
+    when = date.fromisoformat(day)
+    return (day[:7], customer, product, f"{customer}{product}{day}", units, Decimal(1), when)
+
+
+BOUGHT = [
+    line("anna", "milk", "2017-04-01"),
+    line("anna", "milk", "2017-05-01", 2),
+    line("anna", "milk", "2017-05-16", 3),
+    line("anna", "skim", "2017-05-31"),
+    line("anna", "soap", "2017-04-01"),
+    line("bob", "milk", "2017-05-16"),
+]
+
+
+def state_of(spark, lines, months):
+    state = spark.createDataFrame([], spark_schema(REPLENISHMENT_STATE))
+    frame = spark.createDataFrame(lines, LINES)
+    for month in months:
+        frequency = monthly_frequency(frame.where(F.col("month") == month), FrequencyParams())
+        before = state.drop("month", "mean_gap_days", "units_per_order")
+        state = advance_state(before, frequency.drop("month", "is_high_frequency"), month, StateParams())
+    types = spark.createDataFrame(list(TYPES.items()), "product_id string, product_type string")
+    return state.join(types, "product_id")
+
+
+def features_of(spark, lines=BOUGHT, months=("2017-04", "2017-05")):
+    rows = pair_features(state_of(spark, lines, months), months[-1]).collect()
+    return {(row.customer_id, row.product_id): row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def features(spark):
+    return features_of(spark)
+
+
+def test_a_pair_s_own_figures(features):
+    row = features["anna", "milk"]
+    weights = [2 ** (-60 / 45), 2 ** (-30 / 45), 2 ** (-15 / 45)]
+    assert row.pair_purchases_45d == pytest.approx(sum(weights))
+    assert row.pair_purchases_15d == pytest.approx(2**-4 + 2**-2 + 2**-1)
+    assert (row.pair_purchase_days, row.pair_months_in_6, row.pair_last_units) == (3, 2, 3)
+    assert (row.pair_since_last_days, row.pair_since_first_days) == (15, 60)
+
+
+def test_a_need_holds_all_products_of_the_type(features):
+    row = features["anna", "milk"]
+    assert row.need_purchases_15d == pytest.approx(row.pair_purchases_15d + 1)
+    assert (row.need_since_last_days, row.need_products) == (0, 2)
+    assert features["anna", "soap"].need_products == 1
+
+
+def test_a_customer_holds_all_needs(features):
+    row = features["anna", "soap"]
+    assert (row.customer_products, row.customer_since_last_days, row.customer_since_first_days) == (3, 0, 60)
+    assert row.customer_repeat_share == pytest.approx(1 / 3)
+    assert features["bob", "milk"].customer_products == 1
+
+
+def test_a_product_holds_all_customers(features):
+    row = features["bob", "milk"]
+    assert row.product_buyers == 2
+    assert row.product_repeat_share == pytest.approx(1 / 2)
+    assert row.product_purchases_15d == pytest.approx(features["anna", "milk"].pair_purchases_15d + 2**-1)
+    assert row.type_repeat_share == pytest.approx(1 / 3)
+
+
+def test_the_gap_is_shrunk_and_missing_gaps_are_told(features):
+    assert features["anna", "soap"].pair_gap_days is None
+    assert features["anna", "soap"].pair_gap_share > features["anna", "milk"].pair_gap_share > 0
+
+
+def test_only_what_the_contract_allows_is_null(spark):
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")), "2017-05").select(*feature_columns())
+    nulls = frame.agg(*[F.count_if(F.col(name).isNull()).alias(name) for name in FEATURE_NAMES]).first()
+    assert [feature.name for feature in FEATURES if nulls[feature.name] and not feature.nullable] == []
+
+
+def test_no_feature_sees_the_month_after(spark, features):
+    later = [
+        line("anna", "milk", "2017-06-02", 9),
+        line("bob", "soap", "2017-06-03"),
+        line("eve", "milk", "2017-06-04"),
+    ]
+    again = features_of(spark, BOUGHT + later)
+    assert {key: row.asDict() for key, row in again.items()} == {key: row.asDict() for key, row in features.items()}
+
+
+def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark):
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")), "2017-05")
+    june = [
+        line("anna", "milk", "2017-06-02"),
+        line("anna", "skim", "2017-06-02", -1),
+        line("eve", "milk", "2017-06-02"),
+    ]
+    frequency = monthly_frequency(spark.createDataFrame(june, LINES), FrequencyParams())
+    everything = label_examples(frame, frequency, 1.0, seed=1).collect()
+    labels = {(row.customer_id, row.product_id): row.is_bought for row in everything}
+    assert labels == {pair: pair == ("anna", "milk") for pair in labels}, "a return is no purchase"
+    assert len(labels) == 4, "who bought for the first time has no features"
+    nothing = label_examples(frame, frequency, 1e-9, seed=1).collect()
+    assert [(row.product_id, row.weight) for row in nothing] == [("milk", 1.0)]
+    assert {row.weight for row in everything} == {1.0}

@@ -1,0 +1,92 @@
+"""What is known of every live pair at the end of a month, as numbers for the ranker.
+
+All of it comes from the running state of that month alone, so no feature can see a later purchase. Names, units and
+meaning: ``warehouse/contracts/features.py``.
+"""
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from transforms.frequency import RANKER_HALF_LIVES_DAYS, decayed_name
+from transforms.replenishment import PAIR, type_gaps
+from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.months import last_date
+
+_LAST_SIX_MONTHS = 0b111111
+_PRIOR_GAPS = 2.0
+"""Gaps of the type's mean with which a pair's own mean gap is shrunk (empirical Bayes)."""
+
+
+def pair_features(state: DataFrame, month: str) -> DataFrame:
+    """Adds the features to the state.
+
+    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null). Out: the
+    same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
+    """
+    repeat_share = F.avg((F.col("purchase_days") > 1).cast("double"))
+    products = state.groupBy("product_id").agg(
+        *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in (15, 45)],
+        F.count(F.lit(1)).cast("double").alias("product_buyers"),
+        repeat_share.alias("product_repeat_share"),
+    )
+    types = state.groupBy("product_type").agg(repeat_share.alias("type_repeat_share"))
+    types = types.join(type_gaps(state), on="product_type", how="inner")
+    known = state.join(F.broadcast(products), on="product_id", how="inner")
+    known = known.join(F.broadcast(types), on="product_type", how="inner")
+    with_pair = known.withColumns(_of_pair(F.lit(last_date(month))))
+    # One sort serves both windows: a customer's needs lie together.
+    need, customer = Window.partitionBy("customer_id", "product_type"), Window.partitionBy("customer_id")
+    with_need = with_pair.withColumns(
+        {
+            **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
+            "need_since_last_days": F.min("pair_since_last_days").over(need),
+            "need_products": F.count(F.lit(1)).over(need).cast("double"),
+        }
+    )
+    return with_need.withColumns(
+        {
+            **{f"customer_purchases_{d}d": F.sum(decayed_name(d)).over(customer) for d in RANKER_HALF_LIVES_DAYS},
+            "customer_since_last_days": F.min("pair_since_last_days").over(customer),
+            "customer_since_first_days": F.max("pair_since_first_days").over(customer),
+            "customer_products": F.count(F.lit(1)).over(customer).cast("double"),
+            "customer_repeat_share": repeat_share.over(customer),
+        }
+    )
+
+
+def feature_columns() -> list[Column]:
+    """The features in the model's order, single precision: what a tree needs and half of what has to move."""
+    return [F.col(name).cast("float").alias(name) for name in FEATURE_NAMES]
+
+
+def label_examples(features: DataFrame, frequency: DataFrame, negative_share: float, seed: int) -> DataFrame:
+    """Training examples: every pair that was bought in the month after, and a share of those that were not.
+
+    Shape: in, :func:`pair_features` at the end of M-1 and ``gold/purchase_frequency`` of M; out, one row a pair kept:
+    ``customer_id``, ``product_id``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and the features.
+    The share is taken by a hash of the pair, so that a re-run keeps the same rows.
+    """
+    bought = frequency.where(F.col("orders") > 0).select(*PAIR, F.lit(True).alias("is_bought"))
+    labelled = features.join(bought, on=list(PAIR), how="left")
+    is_bought = F.coalesce("is_bought", F.lit(False))
+    place = F.pmod(F.xxhash64(*PAIR, F.lit(seed)), F.lit(1_000_000)) / 1_000_000
+    kept = labelled.withColumn("is_bought", is_bought).where(F.col("is_bought") | (place < negative_share))
+    weight = F.when(F.col("is_bought"), F.lit(1.0)).otherwise(F.lit(1.0 / negative_share))
+    return kept.select(*PAIR, "is_bought", weight.alias("weight"), *FEATURE_NAMES)
+
+
+def _of_pair(end: Column) -> dict[str, Column]:
+    since_last = F.datediff(end, "last_ordered_date").cast("double")
+    expected_gap = (F.col("weighted_gap_days") + _PRIOR_GAPS * F.col("type_gap_days")) / (
+        F.col("weighted_gap_count") + _PRIOR_GAPS
+    )
+    return {
+        **{f"pair_purchases_{days}d": F.col(decayed_name(days)) for days in RANKER_HALF_LIVES_DAYS},
+        "pair_purchase_days": F.col("purchase_days").cast("double"),
+        "pair_months_in_6": F.bit_count(F.col("recent_months").bitwiseAND(F.lit(_LAST_SIX_MONTHS))).cast("double"),
+        "pair_since_last_days": since_last,
+        "pair_since_first_days": F.datediff(end, "first_ordered_date").cast("double"),
+        "pair_gap_days": F.col("mean_gap_days"),
+        "pair_gap_share": since_last / expected_gap,
+        "pair_last_units": F.col("last_units").cast("double"),
+    }

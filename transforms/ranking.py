@@ -1,0 +1,128 @@
+"""The ranker: gradient-boosted trees that say how likely a pair is bought next month, and their calibration.
+
+Arrays in, text or arrays out; nothing is read or stored here. Trees: LightGBM (Ke et al. 2017, "LightGBM: A Highly
+Efficient Gradient Boosting Decision Tree"), binary objective. Calibration: isotonic regression (Zadrozny and Elkan
+2002, "Transforming classifier scores into accurate multiclass probability estimates").
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from warehouse.contracts.features import FEATURE_NAMES
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+CODE_VERSION = "ranker 1"
+"""Raise it with every change of the features' meaning or of the training: it is stored with each model."""
+
+MAX_KNOTS = 200
+
+
+@dataclass(frozen=True)
+class RankerParams:
+    """Hyperparameters; chosen on target months up to 2017-09 of Complete Journey (docs/decisions-quality.md).
+
+    ``negative_share``: share of the pairs not bought that are learned from, weighted up. ``months``: target months
+    learned from. ``min_bought``: fewer positive examples than this teach nothing; the forecast stands in.
+    """
+
+    rounds: int = 120
+    learning_rate: float = 0.1
+    leaves: int = 31
+    min_examples_a_leaf: int = 200
+    feature_share: float = 0.5
+    negative_share: float = 0.25
+    months: int = 3
+    min_bought: int = 200
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained model: LightGBM's own text, and the knots of its calibration (none: probabilities as they are)."""
+
+    model: str
+    raw_knots: tuple[float, ...] = ()
+    calibrated_knots: tuple[float, ...] = ()
+
+    @cached_property
+    def booster(self) -> "Booster":
+        """The model, parsed once a process."""
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.model)
+
+    def raw(self, features: np.ndarray) -> np.ndarray:
+        """Uncalibrated probability, which orders without ties.
+
+        Args:
+            features: ``(pairs, len(FEATURE_NAMES))``, float32; NaN where unknown.
+        """
+        # One thread a task: the tasks are as many as the cores.
+        return np.asarray(self.booster.predict(features, num_threads=1), dtype=np.float64)
+
+    def calibrated(self, raw: np.ndarray) -> np.ndarray:
+        """Probability of a purchase next month, shape as given."""
+        return np.interp(raw, self.raw_knots, self.calibrated_knots) if self.raw_knots else raw
+
+
+def train(features: np.ndarray, is_bought: np.ndarray, weight: np.ndarray, params: RankerParams) -> Ranker:
+    """An uncalibrated ranker.
+
+    Args:
+        features: ``(examples, len(FEATURE_NAMES))``, float32.
+        is_bought: ``(examples,)``, bool.
+        weight: ``(examples,)``: how many pairs an example stands for.
+        params: hyperparameters.
+    """
+    import lightgbm
+
+    settings = {
+        "objective": "binary",
+        "learning_rate": params.learning_rate,
+        "num_leaves": params.leaves,
+        "min_data_in_leaf": min(params.min_examples_a_leaf, max(1, len(is_bought) // 50)),
+        "feature_fraction": params.feature_share,
+        "lambda_l2": 5.0,
+        "max_bin": 127,
+        "seed": params.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        # Two threads on two busy cores stall for minutes.
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(features, is_bought.astype(np.float32), weight=weight, feature_name=list(FEATURE_NAMES))
+    return Ranker(lightgbm.train(settings, data, params.rounds).model_to_string())
+
+
+def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> Ranker:
+    """The ranker with an isotonic calibration learned from examples that it was not trained on."""
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, is_bought, sample_weight=weight)
+    raw_knots, knots = fitted.X_thresholds_, fitted.y_thresholds_
+    if len(raw_knots) > MAX_KNOTS:
+        some = np.unique(np.linspace(0, len(raw_knots) - 1, MAX_KNOTS).round().astype(int))
+        raw_knots, knots = raw_knots[some], knots[some]
+    return Ranker(ranker.model, tuple(raw_knots.tolist()), tuple(knots.tolist()))
+
+
+def probability_metrics(probability: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    """Brier score, log loss, area under the ROC curve and expected calibration error (15 bins of equal weight)."""
+    from sklearn.metrics import log_loss, roc_auc_score
+
+    order = np.argsort(probability, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    bins = np.minimum((share * 15).astype(int), 14)
+    gap = np.bincount(bins, (weight * (probability - is_bought))[order], minlength=15)
+    return {
+        "brier": float(np.average((probability - is_bought) ** 2, weights=weight)),
+        "log_loss": float(log_loss(is_bought, probability, sample_weight=weight, labels=[False, True])),
+        "auc": float(roc_auc_score(is_bought, probability, sample_weight=weight)),
+        "ece": float(np.abs(gap).sum() / weight.sum()),
+    }

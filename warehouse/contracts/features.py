@@ -1,0 +1,45 @@
+"""The ranker's features: what is known of a pair at the end of a month, with units.
+
+One list from which the example table, the model and the docs take names and order. How each is computed is in
+``transforms/pair_features.py``.
+"""
+
+from warehouse.contracts.table import DOUBLE, Column
+
+
+def _feature(name: str, unit: str, text: str, nullable: bool = False) -> Column:
+    return Column(name, DOUBLE, text, unit=unit, nullable=nullable)
+
+
+FEATURES = (
+    _feature("pair_purchases_15d", "days", "pair: purchase days weighted by recency, half-life of 15 days"),
+    _feature("pair_purchases_45d", "days", "pair: the same, 45 days"),
+    _feature("pair_purchases_120d", "days", "pair: the same, 120 days"),
+    _feature("pair_purchase_days", "days", "pair: days with an order so far"),
+    _feature("pair_months_in_6", "months", "pair: months with an order among the last six"),
+    _feature("pair_since_last_days", "days", "pair: since the latest purchase"),
+    _feature("pair_since_first_days", "days", "pair: since the first purchase"),
+    _feature("pair_gap_days", "days", "pair: recency-weighted mean gap; null without a gap", nullable=True),
+    _feature("pair_gap_share", "share", "pair: days since the latest purchase over the expected gap"),
+    _feature("pair_last_units", "units", "pair: units bought last time"),
+    _feature("need_purchases_15d", "days", "customer's purchases of the product's type, half-life of 15 days"),
+    _feature("need_purchases_45d", "days", "customer's purchases of the type, 45 days"),
+    _feature("need_purchases_120d", "days", "customer's purchases of the type, 120 days"),
+    _feature("need_since_last_days", "days", "since the customer's latest purchase of the type"),
+    _feature("need_products", "products", "products of the type that the customer has bought"),
+    _feature("customer_purchases_15d", "days", "customer's purchases of all products, half-life of 15 days"),
+    _feature("customer_purchases_45d", "days", "customer's purchases, 45 days"),
+    _feature("customer_purchases_120d", "days", "customer's purchases, 120 days"),
+    _feature("customer_since_last_days", "days", "since the customer's latest purchase of anything"),
+    _feature("customer_since_first_days", "days", "since the customer's first purchase"),
+    _feature("customer_products", "products", "products that the customer has bought"),
+    _feature("customer_repeat_share", "share", "share of them bought on two days or more"),
+    _feature("product_purchases_15d", "days", "all customers' purchases of the product, half-life of 15 days"),
+    _feature("product_purchases_45d", "days", "all customers' purchases of the product, 45 days"),
+    _feature("product_buyers", "customers", "customers who have bought the product"),
+    _feature("product_repeat_share", "share", "share of them who bought it on two days or more"),
+    _feature("type_repeat_share", "share", "share of the type's pairs bought on two days or more"),
+    _feature("type_gap_days", "days", "mean gap of the type's pairs"),
+)
+
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
