@@ -6,7 +6,7 @@
 
 FROM python:3.11-slim-bookworm AS base
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends openjdk-17-jre-headless \
+ && apt-get install --yes --no-install-recommends openjdk-17-jre-headless libgomp1 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 replenish
 WORKDIR /opt/replenish

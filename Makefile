@@ -10,10 +10,10 @@ HOST ?= 127.0.0.1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow ui api bench doctor lint format lock clean torch-choice
+.PHONY: help setup demo test test-slow ui api bench decisions-quality doctor lint format lock clean torch-choice
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.stamp  ## install everything; quick when nothing changed
 	@$(VENV_PYTHON) -m warehouse.prepare
@@ -38,6 +38,9 @@ api: setup  ## the lookup API on port 8000 (PORT=...)
 
 bench: setup  ## the benchmarks, results to benchmarks/results/
 	@$(VENV_PYTHON) -m benchmarks.run $(ARGS)
+
+decisions-quality: setup  ## judge the demo's decisions, writes docs/decisions-quality.md
+	@$(VENV_PYTHON) -m benchmarks.decisions
 
 doctor: .venv/.stamp  ## check this machine and say the mend
 	@$(VENV_PYTHON) -m warehouse.doctor $(ARGS)

@@ -14,7 +14,9 @@ from pyspark.sql import DataFrame
 
 from jobs.cli import run_job
 from jobs.report import JobReport
-from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, probability_metrics, train
+from transforms.probability_metrics import probability_metrics
+from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, train
+from warehouse.boosting import lightgbm_problem
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS
 from warehouse.contracts.table import arrow_schema
@@ -24,14 +26,21 @@ from warehouse.settings import Settings
 
 
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
-    """Replaces the months of ``gold/rankers``; a month with too little to learn from gets no row."""
+    """Replaces the months of ``gold/rankers``; a month with too little to learn from gets no row.
+
+    A machine on which LightGBM cannot be loaded gets none either: the forecast's probability stands, and the report
+    says what to install.
+    """
     params = RankerParams()
+    unusable = lightgbm_problem()
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
         examples = _Examples(lake, month_range(add_months(month, 1 - params.months), month))
-        if examples.is_bought.sum() < params.min_bought:
-            details = {"note": f"{int(examples.is_bought.sum())} purchases are too few to learn from: no ranker"}
+        bought = int(examples.is_bought.sum())
+        too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
+        if note := unusable or too_few:
+            details = {"note": f"{note}: no ranker, the forecast's probability stands"}
             rows[month] = lake.replace_months(RANKERS, lake.read(RANKERS, []), [month])
             continue
         ranker, metrics = _train(examples, params)
@@ -71,8 +80,8 @@ def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
 def _train(examples: _Examples, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
     final = train(examples.features, examples.is_bought, examples.weight, params)
     last = examples.month == examples.months_found[-1]
-    if last.all():
-        return final, {}
+    if last.all() or examples.is_bought[last].all() or not examples.is_bought[last].any():
+        return final, {}  # no month can be left out, or it would teach nothing
     before = ~last
     first = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
     raw = first.raw(examples.features[last])

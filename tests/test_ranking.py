@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jobs import ranker_examples, rankers
-from transforms.ranking import Ranker, RankerParams, calibrate, probability_metrics, train
+from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
+from transforms.ranking import Ranker, RankerParams, calibrate, train
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES, RANKERS, REPLENISHMENT_STATE
 from warehouse.errors import MissingMonth
@@ -80,6 +81,17 @@ def test_metrics_by_hand():
     assert metrics["ece"] == pytest.approx(3 * 0.5 / 4)
 
 
+def test_reliability_and_what_a_list_can_promise():
+    probability = np.array([0.9, 0.8, 0.7, 0.1])
+    is_bought = np.array([True, True, False, True])
+    least, most = reliability(probability, is_bought, bins=2)
+    assert (least.pairs, least.said, least.bought) == (2, pytest.approx(0.4), 0.5)
+    assert (most.said, most.bought) == (pytest.approx(0.85), 1.0)
+    assert recall_at_precision(probability, is_bought, 1.0) == pytest.approx(2 / 3)
+    assert recall_at_precision(probability, is_bought, 0.75) == 1.0
+    assert recall_at_precision(probability, np.array([False] * 3 + [True]), 0.5) == 0.0
+
+
 @pytest.fixture
 def lake(spark, settings):
     return Lake(spark, settings.lake)
@@ -107,6 +119,13 @@ def test_a_month_without_enough_purchases_gets_no_ranker(lake, settings):
     assert report.rows == {"2017-05": 0}
     assert "too few" in report.details["note"]
     assert rankers.read_ranker(lake, "2017-05") is None
+
+
+def test_without_lightgbm_the_forecast_stands_and_the_report_says_what_to_install(lake, settings, monkeypatch):
+    monkeypatch.setattr(rankers, "lightgbm_problem", lambda: "LightGBM cannot be loaded; apt install libgomp1")
+    report = rankers.run(lake, settings, ["2017-05"])
+    assert report.rows == {"2017-05": 0}
+    assert "apt install libgomp1" in report.details["note"]
 
 
 def test_a_ranker_says_what_it_learned_from(lake, settings, monkeypatch):

@@ -30,12 +30,12 @@ class RankerParams:
     learned from. ``min_bought``: fewer positive examples than this teach nothing; the forecast stands in.
     """
 
-    rounds: int = 120
+    rounds: int = 80
     learning_rate: float = 0.1
     leaves: int = 31
     min_examples_a_leaf: int = 200
     feature_share: float = 0.5
-    negative_share: float = 0.25
+    negative_share: float = 0.1
     months: int = 3
     min_bought: int = 200
     seed: int = 1
@@ -110,19 +110,3 @@ def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np
         some = np.unique(np.linspace(0, len(raw_knots) - 1, MAX_KNOTS).round().astype(int))
         raw_knots, knots = raw_knots[some], knots[some]
     return Ranker(ranker.model, tuple(raw_knots.tolist()), tuple(knots.tolist()))
-
-
-def probability_metrics(probability: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> dict[str, float]:
-    """Brier score, log loss, area under the ROC curve and expected calibration error (15 bins of equal weight)."""
-    from sklearn.metrics import log_loss, roc_auc_score
-
-    order = np.argsort(probability, kind="stable")
-    share = np.cumsum(weight[order]) / weight.sum()
-    bins = np.minimum((share * 15).astype(int), 14)
-    gap = np.bincount(bins, (weight * (probability - is_bought))[order], minlength=15)
-    return {
-        "brier": float(np.average((probability - is_bought) ** 2, weights=weight)),
-        "log_loss": float(log_loss(is_bought, probability, sample_weight=weight, labels=[False, True])),
-        "auc": float(roc_auc_score(is_bought, probability, sample_weight=weight)),
-        "ece": float(np.abs(gap).sum() / weight.sum()),
-    }

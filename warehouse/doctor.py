@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.class_data import class_data_archive
 from warehouse.errors import EnvironmentProblem, SettingsError
 from warehouse.jars import delta_jar_names, installed_jars
@@ -37,6 +38,7 @@ _MAIN_PACKAGES = (
         "lancedb",
         "sentence-transformers",
         "torch",
+        "lightgbm",
         "numpy",
         "pandas",
         "pyarrow",
@@ -69,7 +71,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Every finding about this machine for these settings, in the order in which a person would mend them."""
     checks: tuple[Callable[[Settings], list[Finding]], ...] = (
         *(_python, _packages, _home, _disk, _memory, _java, _jars, _class_data),
-        *(_embedding_model, _ports, _aws),
+        *(_embedding_model, _ranker, _ports, _aws),
     )
     return [finding for check in checks for finding in check(settings)]
 
@@ -187,6 +189,16 @@ def _embedding_model(settings: Settings) -> list[Finding]:
     if Path(name).expanduser().is_dir():
         return [Finding(check, "ok", f"the folder {name}")]
     return [Finding(check, "warn", f"{name} is not a folder here: taken for a hub name", "the first use downloads it")]
+
+
+def _ranker(_: Settings) -> list[Finding]:
+    if find_spec("lightgbm") is None:
+        return []  # told by the check of packages
+    problem = lightgbm_problem()
+    if problem is None:
+        return [Finding("ranker", "ok", f"LightGBM {version('lightgbm')}")]
+    # Lists are decided without it, by the forecast alone.
+    return [Finding("ranker", "warn", problem, MEND)]
 
 
 def _ports(_: Settings) -> list[Finding]:
