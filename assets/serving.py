@@ -13,6 +13,8 @@ subscribe_save_lists = monthly_asset(
     "to at once. The same lists give the same version; a month before the live one leaves it as it is.",
     deps=[
         dg.AssetDep(asset_key(gold.LIST_DECISIONS)),
+        # For its check alone: a method that has just lost to personal top-frequency publishes nothing.
+        dg.AssetDep(asset_key(gold.SCORECARD)),
         dg.AssetDep(asset_key(silver.PRODUCTS_TABLE)),
         dg.AssetDep(asset_key(silver.CUSTOMERS_TABLE)),
     ],

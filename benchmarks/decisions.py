@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import functions as F
 
-from jobs.backtest import AGAINST, METHODS, backtest
+from jobs.backtest import METHODS, backtest
 from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import ACTIVE_MONTHS
+from jobs.scorecard import ACTIVE_MONTHS, AGAINST
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKERS
 from warehouse.lake import Lake, open_lake

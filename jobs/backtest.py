@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import bought_in
+from jobs.scorecard import AGAINST, bought_in
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
@@ -29,9 +29,6 @@ from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
 KS = (10, 20)
-AGAINST = "personal_top"
-"""The method that the paired differences are taken from."""
-
 _PAIRS = (
     "customer_id",
     "product_id",

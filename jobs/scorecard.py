@@ -14,7 +14,7 @@ from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
 from transforms.catalogue import as_of_end_of
-from transforms.metrics import judge_lists, mean_metrics
+from transforms.metrics import judge_lists, mean_metrics, paired_differences
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -23,6 +23,8 @@ from warehouse.settings import Settings
 
 K = 10
 ACTIVE_MONTHS = 6
+AGAINST = "personal_top"
+"""The method that lists must not lose to."""
 
 
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
@@ -40,7 +42,8 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """Metrics of every method in ``month``: columns of ``gold/scorecard``.
+    """Metrics of every method in ``month``, and how far the published lists are from personal top, paired by customer
+    (``recall@10_vs_personal_top`` …): columns of ``gold/scorecard``.
 
     Raises:
         MissingMonth: nothing was decided at the end of the month before, or the month has no purchases.
@@ -57,9 +60,19 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
         "personal_top": personal_top(history),
         "decayed_frequency": decayed_frequency(history),
     }
-    rows = mean_metrics(judge_lists(lists, truth, K), K).withColumn("month", F.lit(month))
-    # 18 rows: collected once here, not computed anew by every reader.
+    judged = judge_lists(lists, truth, K).persist(StorageLevel.MEMORY_AND_DISK)
+    means = mean_metrics(judged, K)
+    paired = paired_differences(judged.where(F.col("method").isin("published", AGAINST)), AGAINST, K).select(
+        "method",
+        F.concat("metric", F.lit(f"_vs_{AGAINST}")).alias("metric"),
+        F.col("difference").alias("value"),
+        F.col("difference_se").alias("standard_error"),
+        "customers",
+    )
+    rows = means.unionByName(paired).withColumn("month", F.lit(month))
+    # A few rows: collected once here, not computed anew by every reader.
     result = lake.spark.createDataFrame(rows.collect(), rows.schema)
+    judged.unpersist()
     history.unpersist()
     return result
 

@@ -16,12 +16,14 @@ from pyspark.sql import functions as F
 from assets.factory import asset_key
 from assets.partitions import MONTHS
 from assets.resources import Platform
+from jobs.scorecard import AGAINST, K
 from quality.measures import (
     SHIFT_COLUMNS,
     VOLUME_TABLES,
     Measure,
     balanced,
     distribution_shift,
+    is_loss,
     rows_by_month,
     volume_drift,
 )
@@ -133,6 +135,26 @@ def _file_accounting(lake: Lake) -> Measure:
     return balanced(rows_in or 0, kept or 0, refused or 0, 0)
 
 
+@dg.asset_check(
+    asset=asset_key(gold.SCORECARD),
+    name="lists_do_not_lose_to_personal_top",
+    description="The lists of the month before found no less of what was bought than personal top-frequency.",
+    blocking=True,
+    partitions_def=MONTHS,
+)
+def lists_do_not_lose(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
+    """Stops the publish where the method has just lost: clearly, by two standard errors of the paired difference."""
+    metric = f"recall@{K}_vs_{AGAINST}"
+    scored = platform.lake().read(gold.SCORECARD, sorted(context.partition_keys))
+    rows = scored.where((F.col("method") == "published") & (F.col("metric") == metric)).orderBy("month").collect()
+    lost = [row.month for row in rows if is_loss(row.value, row.standard_error)]
+    told = "; ".join(f"{row.month}: {row.value:+.4f}" for row in rows) or "no list of the month before to judge"
+    text = f"{metric} {told}" + (f": lost in {', '.join(lost)}, so nothing is published" if lost else "")
+    return dg.AssetCheckResult(
+        passed=not lost, description=text, metadata={row.month: row.value for row in rows if row.value is not None}
+    )
+
+
 MONTHLY_TABLES = (
     silver.ORDER_LINES,
     silver.INTERACTIONS_TABLE,
@@ -144,4 +166,5 @@ CHECKS: list[dg.AssetChecksDefinition] = [
     table_check(silver.PRODUCTS_TABLE),
     table_check(silver.CUSTOMERS_TABLE),
     *[monthly_check(table) for table in MONTHLY_TABLES],
+    lists_do_not_lose,
 ]

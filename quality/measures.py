@@ -81,6 +81,11 @@ def balanced(rows_in: int, kept: int, quarantined: int, duplicates: int) -> Meas
     return Measure("accounting", "rows unaccounted for", float(rows_in - kept - quarantined - duplicates), text, 0, 0)
 
 
+def is_loss(difference: float | None, standard_error: float | None) -> bool:
+    """Whether a paired difference lies below zero by more than two standard errors; untold: no."""
+    return difference is not None and standard_error is not None and difference + 2 * standard_error < 0
+
+
 def rows_by_month(frame: DataFrame) -> dict[str, int]:
     """Rows of each month of a monthly table; one job, which reads the partition column alone."""
     return {row["month"]: row["count"] for row in frame.groupBy("month").count().collect()}

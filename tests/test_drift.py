@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from quality.measures import is_loss
 from transforms.drift import distribution_drift, stability_index, volume_ratio
 
 
@@ -67,3 +68,10 @@ def test_drift_cannot_be_told_from_a_month_without_values(spark) -> None:
     assert distribution_drift(some, none, "value") is None
     assert distribution_drift(none, some, "value") is None
     assert distribution_drift(some.where("false"), some, "value") is None
+
+
+def test_a_loss_is_one_of_two_standard_errors() -> None:
+    assert is_loss(-0.03, 0.01)
+    assert not is_loss(-0.015, 0.01)
+    assert not is_loss(0.03, 0.01)
+    assert not is_loss(None, None)

@@ -16,13 +16,15 @@ import pytest
 from pyspark.sql import functions as F
 
 from assets.factory import asset_key
-from jobs import candidates, list_decisions, list_requests, publish, replenishment_state
-from jobs.backtest import backtest
+from jobs import candidates, list_decisions, list_requests, publish, ranker_examples, rankers, replenishment_state
+from jobs.backtest import METHODS, backtest
 from jobs.land_complete_journey import land
+from jobs.scorecard import scorecard_rows
 from orchestration.run import run_months
 from orchestration.sensors import late_rows, stale_months
 from warehouse.contracts import TABLES, gold, serving, silver
 from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE
+from warehouse.errors import PermanentError
 from warehouse.lake import Lake
 from warehouse.serving.store import open_store
 from warehouse.settings import Settings, load_settings
@@ -166,10 +168,11 @@ def _rows(frame) -> list[str]:
 
 
 def test_a_month_run_again_gives_the_same_rows_and_the_same_version(lake, platform_settings):
-    tables = [gold.REPLENISHMENT_STATE, gold.CANDIDATES, gold.LIST_REQUESTS, gold.LIST_DECISIONS]
+    tables = [gold.REPLENISHMENT_STATE, gold.RANKER_EXAMPLES, gold.RANKERS, gold.CANDIDATES, gold.LIST_REQUESTS]
+    tables.append(gold.LIST_DECISIONS)
     before = [_rows(lake.read(table, ["2017-04"])) for table in tables]
     version = open_store(platform_settings.serving_store).live().version
-    for job in (replenishment_state, candidates, list_requests):
+    for job in (replenishment_state, ranker_examples, rankers, candidates, list_requests):
         job.run(lake, platform_settings, ["2017-04"])
     decided = list_decisions.run(lake, platform_settings, ["2017-04"])
     assert decided.details["asked"] == 0, "unchanged requests are not asked again"
@@ -187,13 +190,37 @@ def test_an_older_month_does_not_replace_the_live_lists(lake, platform_settings)
 
 def test_the_backtest_judges_all_methods_for_the_same_customers(lake, platform_settings):
     results = {result["method"]: result for result in backtest(lake, platform_settings, ["2017-04"])}
-    assert set(results) == {"published", "personal_top", "decayed_frequency"}
+    assert set(results) == set(METHODS)
     assert len({result["customers"] for result in results.values()}) == 1
     for result in results.values():
         assert 0 < result["recall@10"] < 1
         assert 0 < result["precision@10"] < 1
+        assert result["recall@20"] >= result["recall@10"]
+        assert 0 < result["need_recall@10"] < 1
+    assert results["ranker"]["recall@10_vs_personal_top"] == pytest.approx(
+        results["ranker"]["recall@10"] - results["personal_top"]["recall@10"]
+    )
     scored = lake.read(gold.SCORECARD, ["2017-04"]).where("metric = 'recall@10'").collect()
-    assert {row.method: row.value for row in scored} == {m: r["recall@10"] for m, r in results.items()}
+    assert {row.method: row.value for row in scored} == {
+        method: pytest.approx(results[method]["recall@10"])
+        for method in ("published", "personal_top", "decayed_frequency")
+    }
+    assert {row["method"]: row["recall@10"] for row in scorecard_rows(lake, ["2017-04"])} == {
+        row.method: row.value for row in scored
+    }
+
+
+def test_a_ranker_scores_the_candidates(lake):
+    ranker = lake.read(gold.RANKERS, ["2017-04"]).first()
+    assert ranker.training_months == ["2017-02", "2017-03", "2017-04"], "the first month has none before it"
+    scored = lake.read(gold.CANDIDATES, ["2017-04"])
+    assert scored.where("score <= 0 OR score >= 1").count() == 0
+    assert scored.where("abs(score - probability) > 1e-6").count() > 0, "calibrated"
+
+
+def test_an_unknown_method_is_named(lake, platform_settings):
+    with pytest.raises(PermanentError, match="crystal_ball"):
+        backtest(lake, platform_settings, ["2017-04"], ["crystal_ball"])
 
 
 def test_dagster_knows_what_was_done(lake, instance):

@@ -5,7 +5,8 @@ from math import log2
 import pytest
 from pyspark.sql import functions as F
 
-from transforms.metrics import judge_lists, mean_metrics, rank_by
+from transforms.baselines import global_top
+from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
 
 
 def judge(spark, listed, bought, k=2):
@@ -40,3 +41,24 @@ def test_rank_breaks_ties_by_product(spark):
     )
     ranked = {row.product_id: row.rank for row in rank_by(frame, F.desc("n")).collect()}
     assert ranked == {"z": 1, "a": 2, "b": 3}
+
+
+def test_differences_are_paired_by_customer(spark):
+    columns = "method string, customer_id string, recall double, precision double, ndcg double, hit_rate double, "
+    columns += "repeat_recall double, discovery_recall double"
+    rows = [("ours", "c", 0.5), ("ours", "d", 0.9), ("theirs", "c", 0.4), ("theirs", "d", 0.6)]
+    judged = spark.createDataFrame([(*row, 0.0, 0.0, 0.0, None, 0.0) for row in rows], columns)
+    found = {row.metric: row for row in paired_differences(judged, "theirs", 2).collect()}
+    assert found["recall@2"].difference == pytest.approx(0.2)
+    assert found["recall@2"].difference_se == pytest.approx(0.1)  # 0.1 and 0.3: deviation 0.1414, over √2
+    assert found["repeat_recall@2"].customers == 0
+
+
+def test_global_top_is_the_same_for_everybody(spark):
+    state = spark.createDataFrame(
+        [("c", "a", 1.0), ("d", "a", 1.0), ("d", "b", 1.5), ("d", "z", 0.1)],
+        "customer_id string, product_id string, decayed_purchases double",
+    )
+    customers = spark.createDataFrame([("c",), ("e",)], "customer_id string")
+    ranked = sorted(tuple(row) for row in global_top(state, customers, 2).collect())
+    assert ranked == [("c", "a", 1), ("c", "b", 2), ("e", "a", 1), ("e", "b", 2)]

@@ -81,7 +81,7 @@ def paired_differences(judged: DataFrame, against: str, k: int) -> DataFrame:
     A month's own standard error hides gains that nearly every customer shares; the paired one does not.
 
     Shape: in, :func:`judge_lists`; out, one row a method and metric: ``method``, ``metric``, ``difference``,
-    ``difference_se`` (null with fewer than two customers). The method ``against`` itself is left out.
+    ``difference_se`` (null with fewer than two customers), ``customers``. The method ``against`` itself is left out.
     """
     pair = ["customer_id", "metric"]
     each = judged.unpivot(["method", "customer_id"], [F.col(name) for name in METRICS], "metric", "one")
@@ -94,6 +94,7 @@ def paired_differences(judged: DataFrame, against: str, k: int) -> DataFrame:
         .agg(
             F.avg(difference).alias("difference"),
             (F.stddev_samp(difference) / F.sqrt(F.count(difference))).alias("difference_se"),
+            F.count(difference).alias("customers"),
         )
         .withColumn("metric", F.concat("metric", F.lit(f"@{k}")))
     )
