@@ -63,7 +63,7 @@ def test_calibration_mends_probabilities_and_keeps_their_order(ranker):
     raw = calibrated.raw(features)
     probability = calibrated.calibrated(raw)
     assert (np.diff(probability[np.argsort(raw)]) >= 0).all()
-    assert 0 <= probability.min() <= probability.max() <= 1
+    assert 0 < probability.min() < probability.max() < 1, "nothing is certain"
     doubled = np.minimum(1, 2 * truth)
     assert np.abs(probability - doubled).mean() < 0.5 * np.abs(raw - doubled).mean()
     assert len(calibrated.raw_knots) == len(calibrated.calibrated_knots) <= 200

@@ -101,11 +101,18 @@ def train(features: np.ndarray, is_bought: np.ndarray, weight: np.ndarray, param
 
 
 def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> Ranker:
-    """The ranker with an isotonic calibration learned from examples that it was not trained on."""
+    """The ranker with an isotonic calibration learned from examples that it was not trained on.
+
+    The few pairs at either end are all bought, or none is; Laplace's rule of succession keeps their step from saying
+    that the next such pair is certain.
+    """
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, is_bought, sample_weight=weight)
-    raw_knots, knots = fitted.X_thresholds_, fitted.y_thresholds_
+    steps, step_of = np.unique(fitted.predict(raw), return_inverse=True)
+    pairs = np.bincount(step_of, weights=weight)
+    cautious = np.maximum.accumulate((steps * pairs + 1) / (pairs + 2))
+    raw_knots, knots = fitted.X_thresholds_, np.interp(fitted.y_thresholds_, steps, cautious)
     if len(raw_knots) > MAX_KNOTS:
         some = np.unique(np.linspace(0, len(raw_knots) - 1, MAX_KNOTS).round().astype(int))
         raw_knots, knots = raw_knots[some], knots[some]
