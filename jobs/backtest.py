@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import AGAINST, bought_in
+from jobs.scorecard import AGAINST, bought_in, listed_lines
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
@@ -94,7 +94,7 @@ def _levels(
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
     decided = lake.read(LIST_DECISIONS, [before])
     if "published" in methods and not decided.isEmpty():
-        lines = decided.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank")
+        lines = listed_lines(decided)
         lists["published"] = lines
         by_need = lines.join(types, on="product_id", how="inner").groupBy("customer_id", "product_type")
         first = by_need.agg(F.min("rank").alias("first")).withColumnRenamed("product_type", "product_id")

@@ -16,7 +16,7 @@ from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.probability_metrics import probability_metrics
 from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, train
-from warehouse.boosting import lightgbm_problem
+from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS
 from warehouse.contracts.table import arrow_schema
@@ -32,7 +32,8 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     says what to install.
     """
     params = RankerParams()
-    unusable = lightgbm_problem()
+    problem = lightgbm_problem()
+    unusable = f"{problem}; {MEND}" if problem else None
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):

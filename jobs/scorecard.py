@@ -56,7 +56,7 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     history = state.join(goods, on="product_id", how="left_semi").persist(StorageLevel.MEMORY_AND_DISK)
     truth = bought_in(lake, state, goods, month)
     lists = {
-        "published": decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank"),
+        "published": listed_lines(decisions),
         "personal_top": personal_top(history),
         "decayed_frequency": decayed_frequency(history),
     }
@@ -75,6 +75,11 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     judged.unpersist()
     history.unpersist()
     return result
+
+
+def listed_lines(decisions: DataFrame) -> DataFrame:
+    """``customer_id, product_id, rank`` of the lists in rows of ``gold/list_decisions``."""
+    return decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank")
 
 
 def bought_in(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFrame:

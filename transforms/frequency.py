@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
+
 HALF_LIFE_DAYS = 75.0
 """Age in days at which a purchase counts half. Where it comes from: ``docs/decisions/0004-forecast.md``."""
-
-RANKER_HALF_LIVES_DAYS = (15, 45, 120)
-"""Further half-lives: what was bought lately, this season and all along, for the ranker to weigh against each other."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,6 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         .alias("last_units"),
     )
     return pairs.withColumn("is_high_frequency", F.col("orders") >= params.high_frequency_min_orders)
-
-
-def decayed_name(half_life_days: int) -> str:
-    """Column of purchase days weighted by that half-life."""
-    return f"decayed_purchases_{half_life_days}d"
 
 
 def recency_weight(age_days: Column, half_life_days: float) -> Column:

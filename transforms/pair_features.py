@@ -7,9 +7,8 @@ meaning: ``warehouse/contracts/features.py``.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from transforms.frequency import RANKER_HALF_LIVES_DAYS, decayed_name
 from transforms.replenishment import PAIR, type_gaps
-from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS, decayed_name
 from warehouse.months import last_date
 
 _LAST_SIX_MONTHS = 0b111111

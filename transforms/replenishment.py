@@ -10,7 +10,8 @@ from math import log
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import HALF_LIFE_DAYS, RANKER_HALF_LIVES_DAYS, decayed_name, recency_weight
+from transforms.frequency import HALF_LIFE_DAYS, recency_weight
+from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
 from warehouse.months import add_months, days_in, last_date
 
 PAIR = ("customer_id", "product_id")

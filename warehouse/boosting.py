@@ -10,9 +10,9 @@ MEND = (
 
 
 def lightgbm_problem() -> str | None:
-    """What keeps LightGBM from loading and the mend; ``None`` where it loads."""
+    """What keeps LightGBM from loading; ``None`` where it loads."""
     try:
         import lightgbm  # noqa: F401
     except OSError as error:
-        return f"LightGBM cannot be loaded ({error}); {MEND}"
+        return f"LightGBM cannot be loaded ({error})"
     return None

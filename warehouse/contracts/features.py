@@ -6,6 +6,14 @@ One list from which the example table, the model and the docs take names and ord
 
 from warehouse.contracts.table import DOUBLE, Column
 
+RANKER_HALF_LIVES_DAYS = (15, 45, 120)
+"""Half-lives of purchase counts: what was bought lately, this season and all along, for the ranker to weigh."""
+
+
+def decayed_name(half_life_days: int) -> str:
+    """Column of purchase days weighted by that half-life."""
+    return f"decayed_purchases_{half_life_days}d"
+
 
 def _feature(name: str, unit: str, text: str, nullable: bool = False) -> Column:
     return Column(name, DOUBLE, text, unit=unit, nullable=nullable)

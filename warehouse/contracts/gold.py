@@ -5,7 +5,7 @@ A partition M depends on data up to the end of M only.
 
 import pyarrow as pa
 
-from warehouse.contracts.features import FEATURES
+from warehouse.contracts.features import FEATURES, RANKER_HALF_LIVES_DAYS, decayed_name
 from warehouse.contracts.silver import MONTH
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, LONG, STRING, STRINGS, USD, Column, Table
 
@@ -25,8 +25,8 @@ _CUSTOMER = Column("customer_id", STRING, "customer")
 _PRODUCT = Column("product_id", STRING, "product")
 
 _DECAYED = tuple(
-    Column(f"decayed_purchases_{days}d", DOUBLE, f"the same with a half-life of {days} days", minimum=0)
-    for days in (15, 45, 120)
+    Column(decayed_name(days), DOUBLE, f"the same with a half-life of {days} days", minimum=0)
+    for days in RANKER_HALF_LIVES_DAYS
 )
 
 PURCHASE_FREQUENCY = Table(
