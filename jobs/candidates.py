@@ -11,14 +11,14 @@ from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
-from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
+from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose, text_key
 from transforms.catalogue import as_of_end_of
 from transforms.pair_features import feature_columns, pair_features
 from transforms.ranking import Ranker
 from transforms.replenishment import ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
-from warehouse.contracts.silver import CUSTOMERS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
 from warehouse.settings import Settings
 from warehouse.text_index import nearest_texts
@@ -30,7 +30,7 @@ NEIGHBOURS = 20
 HISTORY = (
     "customer_id",
     "product_id",
-    "text_hash",
+    "text_key",
     "score",
     "probability",
     "due_date",
@@ -67,7 +67,7 @@ def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[st
         copurchase = lake.require_months(COPURCHASE, [month])
         flagged = flag_history(judged.where(F.col("drop_reason").isNull()), frequency, month, params)
         anchor_items = anchors(flagged, params).persist(StorageLevel.MEMORY_AND_DISK)
-        neighbours = _neighbours(lake, settings, anchor_items)
+        neighbours = _neighbours(lake, settings, month, anchor_items)
         rows = lake.replace_months(
             CANDIDATES, propose(flagged, anchor_items, neighbours, copurchase, month, params), [month]
         )
@@ -90,8 +90,8 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz).select(
         "customer_id", "consent_profiling", "excluded_products"
     )
-    features = pair_features(typed_state(lake, settings, month), month)
-    history = forecast(features, month, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
+    features = pair_features(typed_state(lake, settings, month))
+    history = forecast(features, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
     forecast_alone = F.col("probability")
     history = history.withColumns(
         {"score": forecast_alone, "forecast_probability": forecast_alone, "drop_reason": drop_reason()}
@@ -117,9 +117,12 @@ def _ranked(history: DataFrame, ranker: Ranker) -> DataFrame:
     return history.mapInArrow(score, history.select(*kept).schema)
 
 
-def _neighbours(lake: Lake, settings: Settings, anchor_items: DataFrame) -> DataFrame:
+def _neighbours(lake: Lake, settings: Settings, month: str, anchor_items: DataFrame) -> DataFrame:
     """Nearest texts of the anchors' texts. Only distinct texts come to the driver; the catalogue bounds them."""
-    hashes = sorted(row.text_hash for row in anchor_items.select("text_hash").distinct().collect())
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
+    texts = products.select("text_hash", text_key("text_hash").alias("text_key")).distinct()
+    wanted = texts.join(anchor_items.select("text_key").distinct(), on="text_key", how="left_semi")
+    hashes = sorted(row.text_hash for row in wanted.collect())
     nearest = nearest_texts(open_vectors(settings), hashes, NEIGHBOURS)
     schema = "text_hash string, neighbour_hash string, similarity double"
     if nearest.num_rows == 0:

@@ -42,7 +42,7 @@ def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams)
     if month <= settings.first_month:
         return lake.replace_months(RANKER_EXAMPLES, lake.read(RANKER_EXAMPLES, []), [month])
     before = add_months(month, -1)
-    features = pair_features(typed_state(lake, settings, before), before)
+    features = pair_features(typed_state(lake, settings, before))
     frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
     examples = label_examples(features, frequency, params.negative_share, params.seed)
     return lake.replace_months(RANKER_EXAMPLES, examples.withColumn("month", F.lit(month)), [month])

@@ -9,7 +9,7 @@ from transforms.baselines import decayed_frequency, personal_top
 from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
 
 HISTORY = (
-    "customer_id string, product_id string, text_hash string, score double, probability double, due_date date, "
+    "customer_id string, product_id string, text_key long, score double, probability double, due_date date, "
     "due_date_p10 date, due_date_p90 date, gap_days double, units_per_order double, orders long, last_ordered_date date"
 )
 MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
@@ -28,7 +28,8 @@ def proposed(spark):
             [("c", product, 2, True) for product in frequent],
             "customer_id string, product_id string, orders int, is_high_frequency boolean",
         )
-        history = flag_history(spark.createDataFrame(rows, HISTORY), frequency, "2017-05", params)
+        keyed = [(customer, product, int(text[:15], 16), *rest) for customer, product, text, *rest in rows]
+        history = flag_history(spark.createDataFrame(keyed, HISTORY), frequency, "2017-05", params)
         neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
         copurchase = spark.createDataFrame(
             list(together),

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.frequency import FrequencyParams, monthly_frequency
-from transforms.replenishment import ForecastParams, StateParams, advance_state, forecast, type_gaps
+from transforms.replenishment import ForecastParams, StateParams, advance_state, forecast
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.table import spark_schema
 
@@ -103,9 +103,8 @@ def test_silent_pairs_expire_and_returns_alone_make_no_pair(spark):
 def forecast_of(spark, *days):
     lines = [line(f"o{i}", day) for i, day in enumerate(days)]
     state = advance(spark, empty_state(spark), frequency_of(spark, *lines), "2017-05")
-    typed = state.withColumn("product_type", F.lit("milk"))
-    known = typed.join(type_gaps(typed), on="product_type")
-    return forecast(known, "2017-05", ForecastParams(half_life_days=10.0)).first()
+    type_gap_days = F.coalesce("mean_gap_days", F.lit(30.0))
+    return forecast(state.withColumn("type_gap_days", type_gap_days), ForecastParams(half_life_days=10.0)).first()
 
 
 def test_forecast_is_ordered_likelier_for_regular_recent_buyers(spark):

@@ -47,7 +47,7 @@ def state_of(spark, lines, months):
 
 
 def features_of(spark, lines=BOUGHT, months=("2017-04", "2017-05")):
-    rows = pair_features(state_of(spark, lines, months), months[-1]).collect()
+    rows = pair_features(state_of(spark, lines, months)).collect()
     return {(row.customer_id, row.product_id): row for row in rows}
 
 
@@ -93,7 +93,7 @@ def test_the_gap_is_shrunk_and_missing_gaps_are_told(features):
 
 
 def test_only_what_the_contract_allows_is_null(spark):
-    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")), "2017-05").select(*feature_columns())
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05"))).select(*feature_columns())
     nulls = frame.agg(*[F.count_if(F.col(name).isNull()).alias(name) for name in FEATURE_NAMES]).first()
     assert [feature.name for feature in FEATURES if nulls[feature.name] and not feature.nullable] == []
 
@@ -109,7 +109,7 @@ def test_no_feature_sees_the_month_after(spark, features):
 
 
 def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark):
-    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")), "2017-05")
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")))
     june = [
         line("anna", "milk", "2017-06-02"),
         line("anna", "skim", "2017-06-02", -1),
@@ -123,3 +123,7 @@ def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark
     nothing = label_examples(frame, frequency, 1e-9, seed=1).collect()
     assert [(row.product_id, row.weight) for row in nothing] == [("milk", 1.0)]
     assert {row.weight for row in everything} == {1.0}
+
+
+def test_a_type_with_few_gaps_takes_the_mean_of_all(features):
+    assert features["anna", "milk"].type_gap_days == features["anna", "soap"].type_gap_days == pytest.approx(45 / 2)

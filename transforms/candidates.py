@@ -47,6 +47,11 @@ def drop_reason() -> Column:
     )
 
 
+def text_key(text_hash: str) -> Column:
+    """The first 60 bits of the SHA-256 in the column, as a number: cheaper to move and to join than 64 characters."""
+    return F.conv(F.substring(text_hash, 1, 15), 16, 10).cast("long")
+
+
 def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: CandidateParams) -> DataFrame:
     """Marks the due and the high-frequency items of each customer's history.
 
@@ -67,7 +72,7 @@ def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: 
 
 
 def anchors(history: DataFrame, params: CandidateParams) -> DataFrame:
-    """The due and high-frequency items that lead to others: ``customer_id, anchor_id, text_hash, anchor_probability``.
+    """The due and high-frequency items that lead to others: ``customer_id, anchor_id, text_key, anchor_probability``.
 
     At most ``max_anchors`` a customer, the likeliest first.
     """
@@ -79,7 +84,7 @@ def anchors(history: DataFrame, params: CandidateParams) -> DataFrame:
         .select(
             "customer_id",
             F.col("product_id").alias("anchor_id"),
-            "text_hash",
+            "text_key",
             F.col("probability").alias("anchor_probability"),
         )
     )
@@ -98,7 +103,7 @@ def propose(
     Shape: one row a (customer_id, product_id), columns of ``gold/candidates``; at most ``max_candidates`` a customer.
 
     Args:
-        history: from :func:`flag_history`, with ``text_hash``.
+        history: from :func:`flag_history`, with ``text_key``.
         anchor_items: from :func:`anchors`.
         neighbours: ``text_hash, neighbour_hash, similarity``: nearest texts of the anchors' texts.
         copurchase: ``gold/copurchase`` of the month.
@@ -129,24 +134,19 @@ def _similar_in_history(
     history: DataFrame, anchor_items: DataFrame, neighbours: DataFrame, params: CandidateParams
 ) -> DataFrame:
     near = neighbours.where(F.col("similarity") >= params.min_similarity).select(
-        _key("text_hash").alias("text_key"), _key("neighbour_hash").alias("neighbour_key"), "similarity"
+        text_key("text_hash").alias("text_key"), text_key("neighbour_hash").alias("neighbour_key"), "similarity"
     )
-    sought = anchor_items.select("customer_id", "anchor_id", "anchor_probability", _key("text_hash").alias("text_key"))
+    sought = anchor_items.select("customer_id", "anchor_id", "anchor_probability", "text_key")
     same_text = sought.withColumns({"neighbour_key": F.col("text_key"), "similarity": F.lit(1.0)})
     others = near.where(F.col("neighbour_key") != F.col("text_key"))
     wanted = sought.join(others, on="text_key", how="inner").unionByName(same_text).drop("text_key")
-    own = history.select("customer_id", "product_id", _key("text_hash").alias("neighbour_key"))
+    own = history.select("customer_id", "product_id", F.col("text_key").alias("neighbour_key"))
     found = wanted.join(own.hint("shuffle_hash"), on=["customer_id", "neighbour_key"], how="inner").where(
         F.col("product_id") != F.col("anchor_id")
     )
     # Of several anchors the nearest one is the evidence; ties go to the likelier, then to the greater id.
     best = F.max_by("anchor_id", F.struct("similarity", "anchor_probability", "anchor_id"))
     return found.groupBy(*PAIR).agg(best.alias("similar_to"), F.max("similarity").alias("similarity"))
-
-
-def _key(text_hash: str) -> Column:
-    """The first 60 bits of a SHA-256 as a number, which is cheaper to join on than 64 characters."""
-    return F.conv(F.substring(text_hash, 1, 15), 16, 10).cast("long")
 
 
 def _copurchased_in_history(history: DataFrame, anchor_items: DataFrame, copurchase: DataFrame) -> DataFrame:

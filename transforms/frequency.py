@@ -42,8 +42,7 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         F.sum("units").alias("units"),
         F.sum("spend_usd").alias("spend_usd"),
     )
-    end = F.last_day(F.to_date(F.concat("month", F.lit("-01"))))
-    age = F.datediff(end, F.col("day"))
+    age = F.datediff(month_end(), F.col("day"))
     # Rows without a day are returns alone; they sort last and have no gap.
     in_order = Window.partitionBy(*pair).orderBy(F.col("day").asc_nulls_last())
     days = days.withColumns(
@@ -73,6 +72,15 @@ def monthly_frequency(lines: DataFrame, params: FrequencyParams) -> DataFrame:
         .alias("last_units"),
     )
     return pairs.withColumn("is_high_frequency", F.col("orders") >= params.high_frequency_min_orders)
+
+
+def month_end() -> Column:
+    """The last day of the row's ``month``.
+
+    Read from the row although a caller may know it: a date written into a query is written into its compiled code, and
+    Spark would compile every month's queries anew.
+    """
+    return F.last_day(F.col("month").cast("date"))
 
 
 def recency_weight(age_days: Column, half_life_days: float) -> Column:

@@ -7,32 +7,28 @@ meaning: ``warehouse/contracts/features.py``.
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from transforms.replenishment import PAIR, type_gaps
+from transforms.frequency import month_end
+from transforms.replenishment import PAIR
 from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS, decayed_name
-from warehouse.months import last_date
 
 _LAST_SIX_MONTHS = 0b111111
 _PRIOR_GAPS = 2.0
 """Gaps of the type's mean with which a pair's own mean gap is shrunk (empirical Bayes)."""
+_ENOUGH_GAPS = 20
+"""Gaps from which a type's own mean stands; below, the mean of all types, and a month before there is any gap."""
+_FIRST_GAP_DAYS = 30.0
 
 
-def pair_features(state: DataFrame, month: str) -> DataFrame:
+def pair_features(state: DataFrame) -> DataFrame:
     """Adds the features to the state.
 
-    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``product_type`` (not null). Out: the
-    same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
+    Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``product_type`` (not
+    null). Out: the same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
     """
     repeat_share = F.avg((F.col("purchase_days") > 1).cast("double"))
-    products = state.groupBy("product_id").agg(
-        *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in (15, 45)],
-        F.count(F.lit(1)).cast("double").alias("product_buyers"),
-        repeat_share.alias("product_repeat_share"),
-    )
-    types = state.groupBy("product_type").agg(repeat_share.alias("type_repeat_share"))
-    types = types.join(type_gaps(state), on="product_type", how="inner")
-    known = state.join(F.broadcast(products), on="product_id", how="inner")
-    known = known.join(F.broadcast(types), on="product_type", how="inner")
-    with_pair = known.withColumns(_of_pair(F.lit(last_date(month))))
+    # By customer, as every window and join after it is: the rows then stay where they are.
+    known = state.repartition("customer_id").join(F.broadcast(_product_features(state)), on="product_id", how="inner")
+    with_pair = known.withColumns(_of_pair(month_end()))
     # One sort serves both windows: a customer's needs lie together.
     need, customer = Window.partitionBy("customer_id", "product_type"), Window.partitionBy("customer_id")
     with_need = with_pair.withColumns(
@@ -51,6 +47,28 @@ def pair_features(state: DataFrame, month: str) -> DataFrame:
             "customer_repeat_share": repeat_share.over(customer),
         }
     )
+
+
+def _product_features(state: DataFrame) -> DataFrame:
+    """What all customers' purchases say of each product and of its type: one row a product."""
+    products = state.groupBy("month", "product_type", "product_id").agg(
+        *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in (15, 45)],
+        F.count(F.lit(1)).cast("double").alias("product_buyers"),
+        F.count_if(F.col("purchase_days") > 1).alias("repeaters"),
+        F.sum("gap_count").alias("gaps"),
+        F.sum("gap_days_sum").alias("gap_days"),
+    )
+    of_type, of_all = Window.partitionBy("month", "product_type"), Window.partitionBy("month")
+    gaps, gap_days = F.sum("gaps"), F.sum("gap_days")
+    enough = F.when(gaps.over(of_type) >= _ENOUGH_GAPS, gap_days.over(of_type) / gaps.over(of_type))
+    overall = F.try_divide(gap_days.over(of_all), gaps.over(of_all))
+    return products.withColumns(
+        {
+            "product_repeat_share": F.col("repeaters") / F.col("product_buyers"),
+            "type_repeat_share": F.sum("repeaters").over(of_type) / F.sum("product_buyers").over(of_type),
+            "type_gap_days": F.coalesce(enough, overall, F.lit(_FIRST_GAP_DAYS)),
+        }
+    ).drop("month", "product_type", "repeaters", "gaps", "gap_days")
 
 
 def feature_columns() -> list[Column]:

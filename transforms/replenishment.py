@@ -10,9 +10,9 @@ from math import log
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import HALF_LIFE_DAYS, recency_weight
+from transforms.frequency import HALF_LIFE_DAYS, month_end, recency_weight
 from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
-from warehouse.months import add_months, days_in, last_date
+from warehouse.months import days_in, last_date
 
 PAIR = ("customer_id", "product_id")
 _SUMS = ("orders", "purchase_days", "units", "spend_usd", "gap_count", "gap_days_sum", "gap_days_sum_of_squares")
@@ -89,19 +89,20 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     )
 
 
-def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
+def forecast(state: DataFrame, params: ForecastParams) -> DataFrame:
     """Adds each pair's next purchase to the state.
 
-    Shape: rows in = rows out. In: ``gold/replenishment_state`` of ``month`` with ``type_gap_days``
-    (:func:`type_gaps`). Adds
-    ``probability`` of a purchase in the month after, ``gap_days`` (expected days between purchases) and ``due_date``
-    with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the first day of the month after.
+    Shape: rows in = rows out. In: ``gold/replenishment_state`` with ``type_gap_days``, the mean gap of the product's
+    type. Adds ``probability`` of a purchase in the month after, ``gap_days`` (expected days between purchases) and
+    ``due_date`` with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the first day of the month
+    after.
 
     Source: predictive probability of the Gamma-Poisson (NBD) model, ``1 - ((b + T) / (b + T + h)) ** (a + n)``
     (Ehrenberg 1959, "The Pattern of Consumer Purchases"), where ``n`` (repeat purchases) and ``T`` (days observed)
     are both exponentially forgotten. Gap: mean shrunk towards the product type's, as in empirical Bayes.
     """
-    end, horizon = F.lit(last_date(month)), days_in_next(month)
+    end, next_end = month_end(), F.last_day(F.add_months(month_end(), 1))
+    horizon = F.datediff(next_end, end)
     half_life = params.half_life_days
     first_weight = recency_weight(F.datediff(end, "first_ordered_date"), half_life)
     observed_days = (half_life / log(2)) * (1 - first_weight)
@@ -114,16 +115,11 @@ def forecast(state: DataFrame, month: str, params: ForecastParams) -> DataFrame:
     p10, p90 = gamma_quantile_share(params.gap_shape, 0.1), gamma_quantile_share(params.gap_shape, 0.9)
     return state.withColumns({"probability": probability, "gap_days": F.greatest(gap, F.lit(1.0))}).withColumns(
         {
-            "due_date": _due(F.col("gap_days"), month),
-            "due_date_p10": _due(F.col("gap_days") * p10, month),
-            "due_date_p90": _due(F.col("gap_days") * p90, month),
+            "due_date": _due(F.col("gap_days"), end),
+            "due_date_p10": _due(F.col("gap_days") * p10, end),
+            "due_date_p90": _due(F.col("gap_days") * p90, end),
         }
     )
-
-
-def days_in_next(month: str) -> int:
-    """Days of the month after ``month``: the forecast's horizon."""
-    return days_in(add_months(month, 1))
 
 
 def gamma_quantile_share(shape: float, quantile: float) -> float:
@@ -133,25 +129,9 @@ def gamma_quantile_share(shape: float, quantile: float) -> float:
     return float(gamma.ppf(quantile, shape, scale=1.0 / shape))
 
 
-def type_gaps(state: DataFrame) -> DataFrame:
-    """Mean gap of each product type; the mean of all types where it has fewer than 20 gaps.
-
-    Shape: in, the state with ``product_type``; out, one row a product type: ``product_type, type_gap_days``.
-    """
-    overall = state.agg(F.try_divide(F.sum("gap_days_sum"), F.sum("gap_count")).alias("overall_gap_days"))
-    by_type = state.groupBy("product_type").agg(
-        F.sum("gap_count").alias("gaps"), F.sum("gap_days_sum").alias("gap_days")
-    )
-    mean = F.when(F.col("gaps") >= 20, F.col("gap_days") / F.col("gaps"))
-    # Before any pair has a gap there is nothing to learn from: a month.
-    fallback = F.coalesce("overall_gap_days", F.lit(30.0))
-    gap = F.coalesce(mean, fallback).alias("type_gap_days")
-    return by_type.crossJoin(F.broadcast(overall)).select("product_type", gap)
-
-
-def _due(days: Column, month: str) -> Column:
+def _due(days: Column, end: Column) -> Column:
     expected = F.date_add(F.col("last_ordered_date"), F.round(days).cast("int"))
-    return F.greatest(expected, F.date_add(F.lit(last_date(month)), 1))
+    return F.greatest(expected, F.date_add(end, 1))
 
 
 def _recent_months(before: Column, bought: Column) -> Column:
