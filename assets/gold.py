@@ -1,5 +1,7 @@
 """Gold: the running history, vectors, candidates, LLM requests and decisions of each month, and their scorecard."""
 
+from math import ceil
+
 import dagster as dg
 
 from assets.factory import asset_key, monthly_asset
@@ -23,6 +25,7 @@ from warehouse.contracts.table import Table
 from warehouse.settings import load_settings
 
 _WINDOW_MONTHS = load_settings().copurchase_window_months
+_DISMISSAL_MONTHS = ceil(load_settings().dismissal_days / 28)
 _SPARK = frozenset({"spark", "deltalake", "gold"})
 _VECTORS = frozenset({"lancedb", "gold"})
 
@@ -110,6 +113,7 @@ DECISIONS = [
             _on(gold.PURCHASE_FREQUENCY),
             _on(gold.COPURCHASE),
             _on(gold.RANKERS),
+            _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
             _on(vectors.PRODUCT_EMBEDDINGS),
             _on(silver.PRODUCTS_TABLE),
             _on(silver.CUSTOMERS_TABLE),
@@ -120,7 +124,7 @@ DECISIONS = [
         gold.LIST_REQUESTS,
         list_requests.run,
         description=f"{gold.LIST_REQUESTS.text} The shards of the month are written anew.",
-        deps=[_on(gold.CANDIDATES), _on(silver.PRODUCTS_TABLE)],
+        deps=[_on(gold.CANDIDATES), _on(silver.PRODUCTS_TABLE), _on(silver.CUSTOMERS_TABLE)],
         kinds=_SPARK,
     ),
     monthly_asset(

@@ -11,15 +11,16 @@ import json
 from collections.abc import Callable, Sequence
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import AGAINST, bought_in, listed_lines
+from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
+from transforms.needs import any_of, need
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.errors import PermanentError
@@ -32,7 +33,7 @@ KS = (10, 20)
 _PAIRS = (
     "customer_id",
     "product_id",
-    "product_type",
+    "need",
     "score",
     "forecast_probability",
     "purchase_days",
@@ -84,7 +85,7 @@ def _levels(
     """``(prefix, lists by method, truth)`` of products, then of needs."""
     before = add_months(month, -1)
     goods = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz).where("is_subscribable")
-    types = goods.select("product_id", F.coalesce("type", "category", F.lit("")).alias("product_type"))
+    types = goods.select("product_id", need().alias("need"))
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
     pairs = pairs.persist(StorageLevel.MEMORY_AND_DISK)
@@ -94,21 +95,13 @@ def _levels(
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
     decided = lake.read(LIST_DECISIONS, [before])
     if "published" in methods and not decided.isEmpty():
-        lines = listed_lines(decided)
-        lists["published"] = lines
-        by_need = lines.join(types, on="product_id", how="inner").groupBy("customer_id", "product_type")
-        first = by_need.agg(F.min("rank").alias("first")).withColumnRenamed("product_type", "product_id")
-        need_lists["published"] = rank_by(first, F.asc("first"))
+        lists["published"], need_lists["published"] = listed_lines(decided), listed_needs(decided)
     return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
 
 
 def _as_needs(pairs: DataFrame) -> DataFrame:
     """The pairs added up by need: counts as sums, probabilities as that of buying any of the products."""
-
-    def any_of(probability: str) -> Column:
-        return 1 - F.exp(F.sum(F.log1p(-F.least(F.col(probability), F.lit(1 - 1e-9))))).alias(probability)
-
-    return pairs.groupBy("customer_id", F.col("product_type").alias("product_id")).agg(
+    return pairs.groupBy("customer_id", F.col("need").alias("product_id")).agg(
         any_of("score").alias("score"),
         any_of("forecast_probability").alias("forecast_probability"),
         F.sum("purchase_days").alias("purchase_days"),
@@ -119,7 +112,7 @@ def _as_needs(pairs: DataFrame) -> DataFrame:
 
 def _needs_bought(truth: DataFrame, types: DataFrame, needs: DataFrame) -> DataFrame:
     bought = truth.join(types, on="product_id", how="inner")
-    bought = bought.select("customer_id", F.col("product_type").alias("product_id")).distinct()
+    bought = bought.select("customer_id", F.col("need").alias("product_id")).distinct()
     seen = needs.select("customer_id", "product_id", F.lit(True).alias("seen"))
     known = bought.join(seen, on=["customer_id", "product_id"], how="left")
     return known.select("customer_id", "product_id", F.coalesce("seen", F.lit(False)).alias("is_repeat"))

@@ -11,14 +11,16 @@ from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
-from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose, text_key
+from transforms.candidates import CandidateParams, anchors, flag_history, propose, text_key
 from transforms.catalogue import as_of_end_of
+from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
+from transforms.needs import need_probabilities
 from transforms.pair_features import feature_columns, pair_features
 from transforms.ranking import Ranker
 from transforms.replenishment import ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
-from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
 from warehouse.settings import Settings
 from warehouse.text_index import nearest_texts
@@ -31,6 +33,7 @@ HISTORY = (
     "customer_id",
     "product_id",
     "text_key",
+    "need",
     "score",
     "probability",
     "due_date",
@@ -65,12 +68,13 @@ def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[st
     try:
         frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
         copurchase = lake.require_months(COPURCHASE, [month])
-        flagged = flag_history(judged.where(F.col("drop_reason").isNull()), frequency, month, params)
+        eligible = judged.where(F.col("drop_reason").isNull())
+        flagged = flag_history(eligible, frequency, month, params)
         anchor_items = anchors(flagged, params).persist(StorageLevel.MEMORY_AND_DISK)
         neighbours = _neighbours(lake, settings, month, anchor_items)
-        rows = lake.replace_months(
-            CANDIDATES, propose(flagged, anchor_items, neighbours, copurchase, month, params), [month]
-        )
+        proposed = propose(flagged, anchor_items, neighbours, copurchase, params)
+        known = proposed.join(need_probabilities(eligible), on=["customer_id", "need"], how="inner")
+        rows = lake.replace_months(CANDIDATES, known.withColumn("month", F.lit(month)), [month])
         anchor_items.unpersist()
         dropped = judged.where(F.col("drop_reason").isNotNull()).groupBy("drop_reason").count().collect()
         return rows, {**_sources(lake, month), "dropped": {row["drop_reason"]: row["count"] for row in dropped}}
@@ -88,13 +92,20 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
         MissingMonth: the month has no state.
     """
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz).select(
-        "customer_id", "consent_profiling", "excluded_products"
+        "customer_id", "consent_profiling", "excluded_products", "diets"
     )
+    days = settings.dismissal_days
+    dismissed = dismissed_lately(lake.read(INTERACTIONS_TABLE, months_to_read(month, days)), month, days)
     features = pair_features(typed_state(lake, settings, month))
     history = forecast(features, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
+    history = history.join(dismissed.hint("shuffle_hash"), on=["customer_id", "product_id"], how="left")
     forecast_alone = F.col("probability")
     history = history.withColumns(
-        {"score": forecast_alone, "forecast_probability": forecast_alone, "drop_reason": drop_reason()}
+        {
+            "score": forecast_alone,
+            "forecast_probability": forecast_alone,
+            "drop_reason": drop_reason(DEFAULT_PANTRY if settings.pantry_guard else None),
+        }
     )
     wanted = [*columns, "drop_reason"]
     ranker = read_ranker(lake, month)

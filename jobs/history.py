@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from transforms.candidates import text_key
 from transforms.catalogue import as_of_end_of
+from transforms.needs import need
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -15,19 +16,20 @@ from warehouse.settings import Settings
 
 
 def typed_state(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """``gold/replenishment_state`` of the month with ``product_type``, ``text_key`` and stock flags.
+    """``gold/replenishment_state`` of the month with ``need``, ``text_key``, stock flags and dietary tags.
 
-    ``product_type`` is the product's type, else its category, else empty; all as known at the end of the month.
+    What the catalogue says is what was known at the end of the month.
 
     Raises:
         MissingMonth: the month has no state.
     """
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz).select(
         "product_id",
-        F.coalesce("type", "category", F.lit("")).alias("product_type"),
+        need().alias("need"),
         text_key("text_hash").alias("text_key"),
         "is_subscribable",
         "is_in_stock",
+        "dietary_tags",
     )
     state = lake.require_months(REPLENISHMENT_STATE, [month])
     return state.join(F.broadcast(products), on="product_id", how="inner")

@@ -94,6 +94,7 @@ def _lines(items: list[dict], content: dict, row: dict) -> Iterator[dict]:
     """List lines: what the answer chose, with date, probability and reason code from the candidate's own evidence."""
     evidence = {candidate["id"]: candidate for candidate in content["candidates"]}
     product = dict(zip(row["candidate_ids"], row["product_ids"], strict=True))
+    others = dict(zip(row["candidate_ids"], row["alternate_ids"], strict=True))
     for rank, item in enumerate(items, start=1):
         candidate = evidence[item["id"]]
         yield {
@@ -105,6 +106,12 @@ def _lines(items: list[dict], content: dict, row: dict) -> Iterator[dict]:
             "probability": candidate["probability"],
             "reason_code": candidate["sources"][0],
             "reason": item["reason"],
+            "need": candidate["need"],
+            "need_probability": candidate["need_probability"],
+            "alternates": [
+                {"product_id": other, "probability": alternate["probability"]}
+                for other, alternate in zip(others[item["id"]], candidate["alternates"], strict=True)
+            ],
         }
 
 

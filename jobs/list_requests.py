@@ -5,6 +5,7 @@ Tasks render and write the shards themselves; nothing is collected. A shard hold
 
 from collections.abc import Sequence
 from math import ceil
+from operator import itemgetter
 
 import pandas as pd
 from pyspark.sql import DataFrame, Window
@@ -13,10 +14,12 @@ from pyspark.sql import functions as F
 from jobs.cli import run_job
 from jobs.report import JobReport
 from jobs.salt import pseudonym_salt
+from transforms.budget import fit_budget
 from transforms.catalogue import as_of_end_of
+from transforms.needs import needs_of
 from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
 from warehouse.contracts.gold import CANDIDATES, LIST_REQUESTS
-from warehouse.contracts.silver import PRODUCTS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake
@@ -29,7 +32,8 @@ _EVIDENCE = (
     "score",
     "product_id",
     "name",
-    "product_type",
+    "need",
+    "need_probability",
     "related_name",
     "is_due",
     "is_high_frequency",
@@ -46,6 +50,7 @@ _EVIDENCE = (
     "last_ordered_date",
     "similarity",
     "lift",
+    "price_usd",
 )
 
 
@@ -55,7 +60,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     Raises:
         MissingMonth: a month has no candidates.
     """
-    rows, shards = {}, {}
+    rows: dict[str, int] = {}
+    shards: dict[str, int] = {}
+    over_budget: dict[str, int] = {}
     for month in sorted(months):
         customers = _customers(lake, settings, month)
         folder = open_filesystem(settings.lake, settings.s3_endpoint)
@@ -63,15 +70,17 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         folder.delete_dir_contents(requests_folder(month))
         requests = _write_shards(customers, settings, month, pseudonym_salt(settings))
         rows[month] = lake.replace_months(LIST_REQUESTS, requests, [month])
-        shards[month] = lake.read(LIST_REQUESTS, [month]).select("shard").distinct().count()
-    return JobReport(LIST_REQUESTS.name, rows, {"shards": shards, "template": TEMPLATE_VERSION})
+        found = lake.read(LIST_REQUESTS, [month]).agg(F.count_distinct("shard"), F.sum("over_budget")).first()
+        shards[month], over_budget[month] = found[0], found[1] or 0
+    details = {"shards": shards, "over_budget": over_budget, "template": TEMPLATE_VERSION}
+    return JobReport(LIST_REQUESTS.name, rows, details)
 
 
 def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first)."""
+    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first), ``monthly_budget_usd``."""
     candidates = lake.require_months(CANDIDATES, [month])
     names = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
-    names = names.select("product_id", "name", F.coalesce("type", "category", F.lit("")).alias("product_type"))
+    names = names.select("product_id", "name", F.col("price_usd").cast("double").alias("price_usd"))
     related = names.select(F.col("product_id").alias("related_product_id"), F.col("name").alias("related_name"))
     named = candidates.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
     best_first = F.expr(
@@ -79,9 +88,10 @@ def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
         "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
     )
     grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
-    return _assign_shards(
-        grouped.withColumn("candidates", best_first), candidates.select("customer_id").distinct().count()
-    )
+    customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
+    budgets = customers.select("customer_id", F.col("monthly_budget_usd").cast("double").alias("monthly_budget_usd"))
+    known = grouped.withColumn("candidates", best_first).join(budgets, on="customer_id", how="left")
+    return _assign_shards(known, candidates.select("customer_id").distinct().count())
 
 
 def _assign_shards(customers: DataFrame, count: int) -> DataFrame:
@@ -99,14 +109,18 @@ def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: st
 
     def write(shard: pd.DataFrame) -> pd.DataFrame:
         lines, rows = [], []
-        for customer_id, candidates in sorted(zip(shard["customer_id"], shard["candidates"], strict=True)):
-            body = render_body(candidates, month, model, list_size)
+        of_each = zip(shard["customer_id"], shard["candidates"], shard["monthly_budget_usd"], strict=True)
+        for customer_id, candidates, budget in sorted(of_each, key=itemgetter(0)):
+            needs, left_out = fit_budget(needs_of(candidates), budget, list_size)
+            body = render_body(needs, month, model, list_size)
             digest = prompt_hash(body, TEMPLATE_VERSION)
             custom_id = f"{pseudonym(customer_id, salt)}-{month}-{digest[:16]}"
             lines.append(request_line(custom_id, body))
-            ids = [local_id(place) for place in range(len(candidates))]
-            products = [candidate["product_id"] for candidate in candidates]
-            rows.append((month, customer_id, custom_id, shard["shard"].iloc[0], digest, ids, products))
+            ids = [local_id(place) for place in range(len(needs))]
+            products = [need["product_id"] for need in needs]
+            others = [[row["product_id"] for row in need["alternates"]] for need in needs]
+            name = shard["shard"].iloc[0]
+            rows.append((month, customer_id, custom_id, name, digest, ids, products, others, left_out))
         write_lines(open_filesystem(uri, endpoint), f"{requests_folder(month)}/{shard['shard'].iloc[0]}", lines)
         return pd.DataFrame(rows, columns=list(LIST_REQUESTS.column_names))
 

@@ -76,15 +76,27 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 def list_lines(lake: Lake, settings: Settings, month: str) -> DataFrame:
     """Every line of the month's lists with product names, prices and consent; no version and no dates of it yet."""
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
+    products = products.select("product_id", "name", "price_usd")
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
     consent = customers.select("customer_id", F.col("consent_email").alias("has_consent_email"))
+    lines = lake.require_months(LIST_DECISIONS, [month]).select("month", "customer_id", F.inline("items"))
     return (
-        lake.require_months(LIST_DECISIONS, [month])
-        .select("month", "customer_id", F.inline("items"))
-        .join(products.select("product_id", "name", "price_usd"), on="product_id", how="inner")
+        lines.drop("alternates")
+        .join(products, on="product_id", how="inner")
+        .join(_alternates(lines, products), on=["customer_id", "rank"], how="left")
+        .withColumn("alternates", F.coalesce("alternates", F.array()))
         .join(consent, on="customer_id", how="left")
         .withColumn("has_consent_email", F.coalesce("has_consent_email", F.lit(False)))
     )
+
+
+def _alternates(lines: DataFrame, products: DataFrame) -> DataFrame:
+    """``customer_id, rank, alternates`` of the lines that have any, with names and prices."""
+    each = lines.select("customer_id", "rank", F.posexplode("alternates").alias("place", "alternate"))
+    named = each.select("customer_id", "rank", "place", "alternate.*").join(products, on="product_id", how="inner")
+    entry = F.struct("place", "product_id", "name", "probability", F.col("price_usd").cast("double").alias("price_usd"))
+    grouped = named.groupBy("customer_id", "rank").agg(F.array_sort(F.collect_list(entry)).alias("alternates"))
+    return grouped.withColumn("alternates", F.transform("alternates", lambda entry: entry.dropFields("place")))
 
 
 def _lists(lines: DataFrame) -> Iterator[tuple[str, list[Any]]]:
@@ -100,6 +112,9 @@ def _lists(lines: DataFrame) -> Iterator[tuple[str, list[Any]]]:
         "reason_code",
         "reason",
         F.col("price_usd").cast("double").alias("price_usd"),
+        "need",
+        "need_probability",
+        "alternates",
     )
     lists = lines.groupBy("customer_id").agg(F.array_sort(F.collect_list(item)).alias("items"))
     for row in lists.toLocalIterator():

@@ -14,7 +14,7 @@ from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
 from transforms.catalogue import as_of_end_of
-from transforms.metrics import judge_lists, mean_metrics, paired_differences
+from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -78,8 +78,20 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
 
 
 def listed_lines(decisions: DataFrame) -> DataFrame:
-    """``customer_id, product_id, rank`` of the lists in rows of ``gold/list_decisions``."""
-    return decisions.select("customer_id", F.inline("items")).select("customer_id", "product_id", "rank")
+    """``customer_id, product_id, rank`` of the lists in rows of ``gold/list_decisions``.
+
+    Preferred products and alternates together, the likeliest first: what a shop shows that shows products, not needs.
+    """
+    lines = decisions.select("customer_id", F.inline("items")).withColumnRenamed("rank", "line")
+    preferred = lines.select("customer_id", "product_id", "probability", "line")
+    others = lines.select("customer_id", "line", F.inline("alternates")).select(*preferred.columns)
+    return rank_by(preferred.unionByName(others), F.desc("probability"), F.asc("line"))
+
+
+def listed_needs(decisions: DataFrame) -> DataFrame:
+    """The same for the needs of the lists, line by line; a need stands in ``product_id``."""
+    lines = decisions.select("customer_id", F.inline("items"))
+    return lines.select("customer_id", F.col("need").alias("product_id"), "rank")
 
 
 def bought_in(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> DataFrame:

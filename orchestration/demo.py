@@ -84,6 +84,8 @@ def _show_list(settings: Settings) -> None:
     for item in body["items"][:_LINES_SHOWN]:
         print(f"  {item['rank']:>2}  {item['quantity']} × {item['name']}, every {item['cadence_days']} days")
         print(f"      {item['reason']}")
+        if item["alternates"]:
+            print(f"      or: {'; '.join(other['name'] for other in item['alternates'])}")
     print(f"      … {len(body['items'])} lines in all\n")
     print("Next:  make ui    the Dagster UI at http://127.0.0.1:3000")
     print("       make api   the lookup API at http://127.0.0.1:8000/docs")

@@ -6,11 +6,13 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.baselines import decayed_frequency, personal_top
-from transforms.candidates import CandidateParams, anchors, drop_reason, flag_history, propose
+from transforms.candidates import CandidateParams, anchors, flag_history, propose
+from transforms.needs import need_probabilities
 
 HISTORY = (
-    "customer_id string, product_id string, text_key long, score double, probability double, due_date date, "
-    "due_date_p10 date, due_date_p90 date, gap_days double, units_per_order double, orders long, last_ordered_date date"
+    "customer_id string, product_id string, text_key long, need string, score double, probability double, "
+    "due_date date, due_date_p10 date, due_date_p90 date, gap_days double, units_per_order double, orders long, "
+    "last_ordered_date date"
 )
 MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 
@@ -28,14 +30,14 @@ def proposed(spark):
             [("c", product, 2, True) for product in frequent],
             "customer_id string, product_id string, orders int, is_high_frequency boolean",
         )
-        keyed = [(customer, product, int(text[:15], 16), *rest) for customer, product, text, *rest in rows]
+        keyed = [(customer, product, int(text[:15], 16), "need", *rest) for customer, product, text, *rest in rows]
         history = flag_history(spark.createDataFrame(keyed, HISTORY), frequency, "2017-05", params)
         neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
         copurchase = spark.createDataFrame(
             list(together),
             "product_a string, product_b string, lift double, rank_of_b_for_a int, rank_of_a_for_b int",
         )
-        found = propose(history, anchors(history, params), neighbours, copurchase, "2017-05", params)
+        found = propose(history, anchors(history, params), neighbours, copurchase, params)
         return {row.product_id: row for row in found.collect()}
 
     return run
@@ -85,18 +87,13 @@ def test_candidates_and_anchors_are_bounded_by_probability(proposed):
     assert found["milk"].related_product_id == "p5"
 
 
-def test_what_may_not_stand_on_a_list(spark):
-    rows = [
-        ("fine", None, None, None, None),
-        ("no_consent", False, False, True, None),
-        ("not_subscribable", True, False, True, None),
-        ("out_of_stock", True, True, False, None),
-        ("excluded", True, True, True, ["excluded"]),
-    ]
-    schema = "product_id string, consent_profiling boolean, is_subscribable boolean, is_in_stock boolean"
-    frame = spark.createDataFrame(rows, f"{schema}, excluded_products array<string>")
-    found = {row.product_id: row.reason for row in frame.select("product_id", drop_reason().alias("reason")).collect()}
-    assert found == {name: None if name == "fine" else name for name in found}
+def test_a_need_is_as_likely_as_any_of_its_products(spark):
+    rows = [("c", "MILK", 0.5), ("c", "MILK", 0.2), ("c", "SOAP", 1.0), ("d", "MILK", 0.0)]
+    found = need_probabilities(spark.createDataFrame(rows, "customer_id string, need string, probability double"))
+    known = {(row.customer_id, row.need): row.need_probability for row in found.collect()}
+    assert known[("c", "MILK")] == pytest.approx(1 - 0.5 * 0.8)
+    assert 0.999 < known[("c", "SOAP")] <= 1
+    assert known[("d", "MILK")] == 0
 
 
 def test_baselines(spark):

@@ -140,11 +140,12 @@ def test_lists_are_served_as_they_were_published(lake, home, platform_settings):
         assert client.get("/v1/version").json()["version"] == live.version
         answer = client.get(f"/v1/customers/{customers[0]}/subscribe-save")
         assert (answer.status_code, answer.headers["etag"]) == (200, f'"{live.version}"')
-        served = [
-            (item["rank"], item["product_id"], item["quantity"], item["reason"]) for item in answer.json()["items"]
-        ]
         own = [line for line in lines if line.customer_id == customers[0]]
-        assert served == [(line.rank, line.product_id, line.quantity, line.reason) for line in own]
+        wanted = ("rank", "product_id", "quantity", "reason", "need")
+        served = [tuple(item[name] for name in wanted) for item in answer.json()["items"]]
+        assert served == [tuple(line[name] for name in wanted) for line in own]
+        named = [[other["name"] for other in item["alternates"]] for item in answer.json()["items"]]
+        assert named == [[other.name for other in line.alternates] for line in own]
         batch = client.post("/v1/subscribe-save:batch", json={"customer_ids": [*customers, "nobody"]}).json()
         assert (len(batch["lists"]), batch["missing"]) == (len(customers), ["nobody"])
         unknown = client.get("/v1/customers/nobody/subscribe-save")
@@ -157,6 +158,10 @@ def test_every_line_rests_on_evidence_and_goods_only(lake):
     assert live.join(products, "product_id").where("NOT is_subscribable").count() == 0
     codes = {row.reason_code for row in live.select("reason_code").distinct().collect()}
     assert {"due", "high_frequency"} & codes
+    assert live.groupBy("customer_id", "need").count().where("count > 1").count() == 0, "a line answers a need"
+    others = live.select("customer_id", "need_probability", "probability", F.inline("alternates").alias(*"abcd"))
+    assert others.count() > 0
+    assert others.where("c > probability OR probability > need_probability + 0.001").count() == 0
     candidates_of_month = lake.read(gold.CANDIDATES, ["2017-04"])
     assert live.join(candidates_of_month, ["customer_id", "product_id"], "left_anti").count() == 0
     sources = candidates_of_month.select("is_due", "is_high_frequency", "is_similar_in_history", "is_copurchased")

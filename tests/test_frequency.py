@@ -104,7 +104,8 @@ def forecast_of(spark, *days):
     lines = [line(f"o{i}", day) for i, day in enumerate(days)]
     state = advance(spark, empty_state(spark), frequency_of(spark, *lines), "2017-05")
     type_gap_days = F.coalesce("mean_gap_days", F.lit(30.0))
-    return forecast(state.withColumn("type_gap_days", type_gap_days), ForecastParams(half_life_days=10.0)).first()
+    known = state.withColumns({"type_gap_days": type_gap_days, "product_units_per_order": F.lit(3.0)})
+    return forecast(known, ForecastParams(half_life_days=10.0)).first()
 
 
 def test_forecast_is_ordered_likelier_for_regular_recent_buyers(spark):
@@ -124,3 +125,8 @@ def test_forecast_equals_the_gamma_poisson_predictive(spark):
     observed = 10 / log(2) * (1 - first_weight)
     base = 60 + observed
     assert row.probability == pytest.approx(1 - (base / (base + 30)) ** (0.1 + repeats))
+
+
+def test_expected_units_are_shrunk_to_the_product_s_median(spark):
+    row = forecast_of(spark, "2017-05-11", "2017-05-21")
+    assert row.units_per_order == pytest.approx((2 * 1 + 2 * 3) / (2 + 2))

@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from transforms.guardrails import judge_answer
+from transforms.needs import needs_of
 from transforms.policy import decide
 from transforms.prompts import CADENCES_DAYS, MAX_REASON_CHARACTERS, render_body
 from warehouse.errors import SettingsError
@@ -17,7 +18,8 @@ def candidate(name="Whole milk", **changes):
     row = {
         "product_id": "p1",
         "name": name,
-        "product_type": "MILK",
+        "need": "MILK",
+        "need_probability": 0.85,
         "related_name": None,
         "is_due": True,
         "is_high_frequency": False,
@@ -34,6 +36,7 @@ def candidate(name="Whole milk", **changes):
         "last_ordered_date": date(2017, 5, 24),
         "similarity": None,
         "lift": None,
+        "alternates": [],
     }
     return row | changes
 
@@ -50,6 +53,20 @@ def test_the_request_offers_local_ids_only():
     items = body["response_format"]["json_schema"]["schema"]["properties"]["items"]
     assert items["items"]["properties"]["id"]["enum"] == ["c01"]
     assert items["maxItems"] == 20
+
+
+def test_a_need_brings_its_best_products_and_the_likeliest_need_comes_first():
+    def row(product, need, need_probability):
+        return candidate(product_id=product, need=need, need_probability=need_probability, name=product.upper())
+
+    rows = [row("soap", "SOAP", 0.5), row("m1", "MILK", 0.9), *[row(f"m{n}", "MILK", 0.9) for n in (2, 3, 4)]]
+    needs = needs_of(rows)
+    assert [need["product_id"] for need in needs] == ["m1", "soap"]
+    assert [[other["product_id"] for other in need["alternates"]] for need in needs] == [["m2", "m3"], []]
+    assert rows[1]["alternates"] == [], "the rows given stay as they are"
+    shown = content_of(*needs)["candidates"][0]
+    assert (shown["need"], shown["need_probability"]) == ("MILK", 0.9)
+    assert shown["alternates"] == [{"name": "M2", "probability": 0.8}, {"name": "M3", "probability": 0.8}]
 
 
 def test_the_policy_cites_the_evidence():
@@ -85,12 +102,12 @@ def test_reasons_by_source(changes, expected):
 
 
 def test_the_policy_fills_short_lists_and_keeps_to_the_size():
-    likely = [candidate(probability=p / 100) for p in range(30, 60)]
+    likely = [candidate(need_probability=p / 100) for p in range(30, 60)]
     chosen = decide(content_of(*likely, list_size=5))["items"]
     assert [item["id"] for item in chosen] == ["c30", "c29", "c28", "c27", "c26"]
-    unlikely = [candidate(probability=0.05)] * 12
+    unlikely = [candidate(need_probability=0.05)] * 12
     assert len(decide(content_of(*unlikely))["items"]) == 10
-    frequent = candidate(probability=0.01, is_high_frequency=True)
+    frequent = candidate(need_probability=0.01, is_high_frequency=True)
     assert len(decide(content_of(*unlikely, frequent))["items"]) == 11
 
 

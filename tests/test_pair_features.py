@@ -42,7 +42,7 @@ def state_of(spark, lines, months):
         frequency = monthly_frequency(frame.where(F.col("month") == month), FrequencyParams())
         before = state.drop("month", "mean_gap_days", "units_per_order")
         state = advance_state(before, frequency.drop("month", "is_high_frequency"), month, StateParams())
-    types = spark.createDataFrame(list(TYPES.items()), "product_id string, product_type string")
+    types = spark.createDataFrame(list(TYPES.items()), "product_id string, need string")
     return state.join(types, "product_id")
 
 

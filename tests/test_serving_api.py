@@ -43,6 +43,9 @@ def put(
         "reason_code": "due",
         "reason": "Bought every 7 days.",
         "price_usd": None,
+        "need": "MILK",
+        "need_probability": 0.95,
+        "alternates": [],
     }
     lists = ((customer, [item]) for customer in customers)
     return publish(store, month, lists, generated_at=now, expires_at=now + expires, gates=ANY).live

@@ -36,6 +36,9 @@ def line(rank: int, product_id: str, **changes: object) -> dict:
         "reason_code": "due",
         "reason": "Bought on 12 days, every 14 days on average.",
         "price_usd": Decimal("2.69"),
+        "need": "MILK",
+        "need_probability": 0.95,
+        "alternates": [],
     } | changes
 
 
@@ -81,6 +84,9 @@ def test_a_published_list_reads_back_as_the_api_promises(store: LmdbStore):
         "reason_code": "due",
         "reason": "Bought on 12 days, every 14 days on average.",
         "price_usd": 2.69,
+        "need": "MILK",
+        "need_probability": 0.95,
+        "alternates": [],
     }
     assert CustomerList.model_validate(body).model_dump_json().encode() == store.get("ann")
     assert store.get("nobody") is None

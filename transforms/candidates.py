@@ -33,20 +33,6 @@ class CandidateParams:
     max_candidates: int = 60
 
 
-def drop_reason() -> Column:
-    """Why a product may not stand on a customer's list, as a reason code; null if it may.
-
-    For frames with ``product_id``, ``consent_profiling``, ``is_subscribable``, ``is_in_stock`` and
-    ``excluded_products``, each nullable: what is not known does not forbid.
-    """
-    return (
-        F.when(~F.coalesce("consent_profiling", F.lit(True)), "no_consent")
-        .when(~F.coalesce("is_subscribable", F.lit(True)), "not_subscribable")
-        .when(~F.coalesce("is_in_stock", F.lit(True)), "out_of_stock")
-        .when(F.coalesce(F.array_contains("excluded_products", F.col("product_id")), F.lit(False)), "excluded")
-    )
-
-
 def text_key(text_hash: str) -> Column:
     """The first 60 bits of the SHA-256 in the column, as a number: cheaper to move and to join than 64 characters."""
     return F.conv(F.substring(text_hash, 1, 15), 16, 10).cast("long")
@@ -95,19 +81,18 @@ def propose(
     anchor_items: DataFrame,
     neighbours: DataFrame,
     copurchase: DataFrame,
-    month: str,
     params: CandidateParams,
 ) -> DataFrame:
     """Candidates with flags, evidence and score.
 
-    Shape: one row a (customer_id, product_id), columns of ``gold/candidates``; at most ``max_candidates`` a customer.
+    Shape: one row a (customer_id, product_id), columns of ``gold/candidates`` but for ``month`` and
+    ``need_probability``; at most ``max_candidates`` a customer.
 
     Args:
         history: from :func:`flag_history`, with ``text_key``.
         anchor_items: from :func:`anchors`.
         neighbours: ``text_hash, neighbour_hash, similarity``: nearest texts of the anchors' texts.
         copurchase: ``gold/copurchase`` of the month.
-        month: YYYY-MM.
         params: bounds.
     """
     similar = _similar_in_history(history, anchor_items, neighbours, params)
@@ -127,7 +112,7 @@ def propose(
     best_first = Window.partitionBy("customer_id").orderBy(F.desc("score"), "product_id")
     bounded = flagged.withColumn("place", F.row_number().over(best_first))
     kept = bounded.where(F.col("place") <= params.max_candidates)
-    return kept.withColumn("month", F.lit(month)).select(*CANDIDATES.column_names)
+    return kept.select(*[name for name in CANDIDATES.column_names if name in kept.columns])
 
 
 def _similar_in_history(

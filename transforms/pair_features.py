@@ -20,9 +20,9 @@ _FIRST_GAP_DAYS = 30.0
 
 
 def pair_features(state: DataFrame) -> DataFrame:
-    """Adds the features to the state.
+    """Adds the features, and ``product_units_per_order`` (median over its buyers), to the state.
 
-    Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``product_type`` (not
+    Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``need`` (not
     null). Out: the same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
     """
     repeat_share = F.avg((F.col("purchase_days") > 1).cast("double"))
@@ -30,7 +30,7 @@ def pair_features(state: DataFrame) -> DataFrame:
     known = state.repartition("customer_id").join(F.broadcast(_product_features(state)), on="product_id", how="inner")
     with_pair = known.withColumns(_of_pair(month_end()))
     # One sort serves both windows: a customer's needs lie together.
-    need, customer = Window.partitionBy("customer_id", "product_type"), Window.partitionBy("customer_id")
+    need, customer = Window.partitionBy("customer_id", "need"), Window.partitionBy("customer_id")
     with_need = with_pair.withColumns(
         {
             **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
@@ -50,15 +50,16 @@ def pair_features(state: DataFrame) -> DataFrame:
 
 
 def _product_features(state: DataFrame) -> DataFrame:
-    """What all customers' purchases say of each product and of its type: one row a product."""
-    products = state.groupBy("month", "product_type", "product_id").agg(
+    """What all customers' purchases say of each product and of its need: one row a product."""
+    products = state.groupBy("month", "need", "product_id").agg(
         *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in (15, 45)],
         F.count(F.lit(1)).cast("double").alias("product_buyers"),
         F.count_if(F.col("purchase_days") > 1).alias("repeaters"),
+        F.median("units_per_order").alias("product_units_per_order"),
         F.sum("gap_count").alias("gaps"),
         F.sum("gap_days_sum").alias("gap_days"),
     )
-    of_type, of_all = Window.partitionBy("month", "product_type"), Window.partitionBy("month")
+    of_type, of_all = Window.partitionBy("month", "need"), Window.partitionBy("month")
     gaps, gap_days = F.sum("gaps"), F.sum("gap_days")
     enough = F.when(gaps.over(of_type) >= _ENOUGH_GAPS, gap_days.over(of_type) / gaps.over(of_type))
     overall = F.try_divide(gap_days.over(of_all), gaps.over(of_all))
@@ -68,7 +69,7 @@ def _product_features(state: DataFrame) -> DataFrame:
             "type_repeat_share": F.sum("repeaters").over(of_type) / F.sum("product_buyers").over(of_type),
             "type_gap_days": F.coalesce(enough, overall, F.lit(_FIRST_GAP_DAYS)),
         }
-    ).drop("month", "product_type", "repeaters", "gaps", "gap_days")
+    ).drop("month", "need", "repeaters", "gaps", "gap_days")
 
 
 def feature_columns() -> list[Column]:

@@ -1,6 +1,6 @@
 """The deterministic reasoner: reads a request's content and answers as a model would. Also every model's fallback.
 
-It takes the likeliest candidates: all that are likely enough to be worth a subscription, and fills a short list up to
+It takes the likeliest needs: all that are likely enough to be worth a subscription, and fills a short list up to
 ``SHORT_LIST`` with less likely ones.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
 
 WORTH_A_LINE = 0.10
-"""Probability from which a candidate takes a line of its own accord; high-frequency items always do."""
+"""Probability of its need from which a candidate takes a line of its own accord; high-frequency items always do."""
 
 SHORT_LIST = 10
 """Lines up to which less likely candidates fill a list."""
@@ -26,7 +26,7 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     Returns:
         An answer object of ``transforms.prompts.answer_schema``.
     """
-    likeliest = sorted(content["candidates"], key=lambda candidate: (-candidate["probability"], candidate["id"]))
+    likeliest = sorted(content["candidates"], key=lambda candidate: (-candidate["need_probability"], candidate["id"]))
     chosen = [candidate for place, candidate in enumerate(likeliest) if place < SHORT_LIST or _is_worth(candidate)]
     return {
         "items": [
@@ -42,7 +42,7 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_worth(candidate: dict[str, Any]) -> bool:
-    return "high_frequency" in candidate["sources"] or candidate["probability"] >= WORTH_A_LINE
+    return "high_frequency" in candidate["sources"] or candidate["need_probability"] >= WORTH_A_LINE
 
 
 def _cadence(gap_days: float) -> int:

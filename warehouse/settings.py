@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     )
     copurchase_min_pair_baskets: int = Field(5, ge=1, description="baskets of the window that a pair needs")
     copurchase_top_n: int = Field(10, ge=1, description="partners kept for each product")
+    dismissal_days: int = Field(
+        90, ge=0, description="days that a product dismissed from a list stays off the customer's lists; 0: none"
+    )
+    pantry_guard: bool = Field(True, description="leave out what a customer has stocked up on beyond the next month")
     list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
     list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 

@@ -167,11 +167,13 @@ CANDIDATES = Table(
         Column("is_similar_in_history", BOOL, "bought before and similar to a due or high-frequency item"),
         Column("is_copurchased", BOOL, "bought before and bought together with a due or high-frequency item"),
         Column("probability", DOUBLE, "calibrated probability of a purchase next month", minimum=0, maximum=1),
+        Column("need", STRING, "what the product is bought for: its type; the product itself where it has none"),
+        Column("need_probability", DOUBLE, "probability that any product of the need is bought", minimum=0, maximum=1),
         Column("due_date", DATE, "expected date of the next purchase"),
         Column("due_date_p10", DATE, "one in ten buys before it"),
         Column("due_date_p90", DATE, "nine in ten buy before it"),
         Column("gap_days", DOUBLE, "expected days between purchases", unit="days", minimum=0),
-        Column("units_per_order", DOUBLE, "units an order", unit="units", minimum=0),
+        Column("units_per_order", DOUBLE, "units expected of the next order", unit="units", minimum=0),
         Column("orders_in_month", INT, "orders this month", unit="orders", minimum=0),
         Column("orders", LONG, "orders so far", unit="orders", minimum=0),
         Column("last_ordered_date", DATE, "latest purchase"),
@@ -185,7 +187,8 @@ CANDIDATES = Table(
 
 LIST_REQUESTS = Table(
     name="gold/list_requests",
-    text="One request to the batch-transform LLM a customer; the body itself stands in the shard.",
+    text="One request to the batch-transform LLM a customer, a candidate being a need with its preferred product; the "
+    "body itself stands in the shard.",
     key=("month", "customer_id"),
     columns=(
         MONTH,
@@ -195,9 +198,13 @@ LIST_REQUESTS = Table(
         Column("prompt_hash", STRING, "SHA-256 of template version, model and body"),
         Column("candidate_ids", STRINGS, "local ids offered, in order (c01, c02, …)"),
         Column("product_ids", STRINGS, "the products behind them, same order"),
+        Column("alternate_ids", pa.list_(STRINGS), "for each of them other products of its need, best first"),
+        Column("over_budget", INT, "needs that the customer's monthly budget has no room for", unit="needs", minimum=0),
     ),
     partition_by=("month",),
 )
+
+ALTERNATE = pa.struct([pa.field("product_id", pa.string()), pa.field("probability", pa.float64())])
 
 LINE = pa.struct(
     [
@@ -209,6 +216,9 @@ LINE = pa.struct(
         pa.field("probability", pa.float64()),
         pa.field("reason_code", pa.string()),
         pa.field("reason", pa.string()),
+        pa.field("need", pa.string()),
+        pa.field("need_probability", pa.float64()),
+        pa.field("alternates", pa.list_(ALTERNATE)),
     ]
 )
 

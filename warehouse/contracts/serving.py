@@ -1,8 +1,19 @@
 """Serving: what was published. Each published version stays as it was."""
 
+import pyarrow as pa
+
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, STRING, TIMESTAMP, USD, Column, Table
 
 REASON_CODES = ("due", "high_frequency", "similar_in_history", "copurchased")
+
+ALTERNATE = pa.struct(
+    [
+        pa.field("product_id", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("probability", pa.float64()),
+        pa.field("price_usd", pa.float64()),
+    ]
+)
 
 SUBSCRIBE_SAVE_LISTS = Table(
     name="serving/subscribe_save_lists",
@@ -22,6 +33,9 @@ SUBSCRIBE_SAVE_LISTS = Table(
         Column("reason_code", STRING, "chief source", allowed=REASON_CODES),
         Column("reason", STRING, "sentence that cites the evidence"),
         Column("price_usd", USD, "unit price", nullable=True, unit="USD", minimum=0),
+        Column("need", STRING, "need that the line answers"),
+        Column("need_probability", DOUBLE, "probability that any product of the need is bought", minimum=0, maximum=1),
+        Column("alternates", pa.list_(ALTERNATE), "other products that the customer buys for the need, best first"),
         Column("has_consent_email", BOOL, "customer may be e-mailed"),
         Column("generated_at", TIMESTAMP, "when the version was built", unit="UTC"),
         Column("expires_at", TIMESTAMP, "when the list stops being valid", unit="UTC"),

@@ -29,6 +29,16 @@ LIST_EXAMPLE = {
             "reason_code": "due",
             "reason": "Bought on 22 days, every 9 days on average; last on 2017-08-26.",
             "price_usd": 2.69,
+            "need": "FLUID MILK WHITE ONLY",
+            "need_probability": 0.9551,
+            "alternates": [
+                {
+                    "product_id": "1106523",
+                    "name": "Fluid milk, white only, private label, 1/2 gal",
+                    "probability": 0.4218,
+                    "price_usd": 1.59,
+                }
+            ],
         }
     ],
 }

@@ -24,6 +24,17 @@ _ITEM_START = b'{"rank":'
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
 
 
+class Alternate(BaseModel):
+    """Another product that answers the need of a line."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    product_id: str = Field(min_length=1)
+    name: str
+    probability: Probability = Field(description="probability of a purchase next month, to four places")
+    price_usd: float | None = Field(ge=0, allow_inf_nan=False, description="unit price in USD, null where unknown")
+
+
 class ListItem(BaseModel):
     """One line of a customer's list. Takes a mapping or any object with these attributes, such as a Spark row."""
 
@@ -40,6 +51,9 @@ class ListItem(BaseModel):
     reason_code: str = Field(pattern=r"^[a-z][a-z_]*$", description="chief source of the line")
     reason: str = Field(description="one sentence that cites the evidence")
     price_usd: float | None = Field(ge=0, allow_inf_nan=False, description="unit price in USD, null where unknown")
+    need: str = Field(description="what the line is for; a line answers one need")
+    need_probability: Probability = Field(description="probability that any product of the need is bought")
+    alternates: list[Alternate] = Field(description="other products the customer buys for the need, best first")
 
 
 class CustomerList(BaseModel):
