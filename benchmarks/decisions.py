@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import functions as F
 
+from benchmarks.due_dates import due_date_table, measure_due_dates, said_table
+from benchmarks.quantities import measure_quantities, quantity_table
 from jobs.backtest import METHODS, backtest
 from jobs.candidates import score_history
 from jobs.cli import exit_on_error
@@ -37,9 +39,11 @@ _HEAD = """# How good the decisions are
 Complete Journey, the demo's data: lists made at the end of each month before are judged by the purchases of 2017-10,
 2017-11 and 2017-12. Judged are the households with a purchase in the six months before the month and in the month;
 truth is every product bought that may stand on a list (no fuel, coupons, other non-goods or tobacco; docs/data.md).
-Every method ranks the same products for the same households with a global cutoff; `ranker` ranks all that a household
-has bought, `published` is the list that was served, `forecast` is what stood in the ranker's place before it
-(docs/decisions/0004-forecast.md). A household buys some fifty different products a month, most for the first time, so
+Every method ranks the same products for the same households with a global cutoff. `published` is the list that was
+served: judged as products with its alternates, the likeliest first, judged as needs line by line
+(docs/decisions/0010-need-lines.md). `ranker` ranks all that a household has bought. What its parts bring:
+`ranker_of_products` has no ranker of needs, the products' probabilities are added up in its place; `forecast` has
+neither (docs/decisions/0004-forecast.md). A household buys some fifty different products a month, most for the first time, so
 that no list of ten can come near a recall of one.
 
 The ranker's hyperparameters were chosen on these three months among a handful of settings, none of which moved
@@ -62,7 +66,9 @@ do; since all targets lie in the same weeks, part of its gain is the calendar le
 
 
 def measure(lake: Lake, settings: Settings, months: Sequence[str]) -> dict[str, object]:
-    """Everything the page says, as JSON-able figures: ``lists`` (of the backtest), ``probabilities``, ``importance``.
+    """Everything the page says, as JSON-able figures.
+
+    Keys: ``lists`` (of the backtest), ``probabilities``, ``due_dates``, ``quantities`` and ``importance``.
 
     Raises:
         MissingMonth: the months, or those before them, are not in the lake.
@@ -70,6 +76,8 @@ def measure(lake: Lake, settings: Settings, months: Sequence[str]) -> dict[str, 
     return {
         "lists": backtest(lake, settings, months),
         "probabilities": [_probabilities(lake, settings, month) for month in months],
+        "due_dates": measure_due_dates(lake, settings, months),
+        "quantities": [measure_quantities(lake, settings, month) for month in months],
         "importance": _importance(lake, add_months(months[-1], -1)),
     }
 
@@ -103,7 +111,7 @@ def _probabilities(lake: Lake, settings: Settings, month: str) -> dict[str, obje
 
 
 def _importance(lake: Lake, month: str) -> dict[str, float]:
-    row = lake.require_months(RANKERS, [month]).first()
+    row = lake.require_months(RANKERS, [month]).where(F.col("target") == "product").first()
     shares = zip(row.features, row.importance, strict=True)
     return dict(sorted(shares, key=lambda pair: -pair[1]))
 
@@ -128,6 +136,16 @@ def render(figures: dict, tafeng: dict) -> str:
         _probability_table(figures["probabilities"]),
         "\nReliability of the ranker, all months together, pairs in ten parts of equal number:\n",
         _reliability_table(figures["probabilities"]),
+        "\n## Due dates\n\nThe same pairs, their next purchase followed to the end of the last month; two in three "
+        "were not bought by then. Shares by Kaplan and Meier (`transforms/interval_coverage.py`); an interval from P10 "
+        "to P90 should hold 80 %. Few pairs were followed to their P90 (docs/decisions/0009-due-dates.md).\n",
+        due_date_table(figures["due_dates"]),
+        "\nWhat the dates say and what was bought, at the end that was followed longest:\n",
+        said_table(figures["due_dates"]),
+        "\n## Quantities and intervals\n\nPairs bought in the month that had been bought before: absolute error of the "
+        "units an order; of the days from the last purchase to the first in the month, where the pair had a gap (of "
+        "those bought in the month, so that every method errs to the long side).\n",
+        quantity_table(figures["quantities"]),
         "\n## What the ranker looks at\n\nShare of the gain, the ten greatest (docs/tables.md says what each is):\n",
         _importance_table(figures["importance"]),
         _TAFENG_HEAD,

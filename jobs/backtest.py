@@ -14,7 +14,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.candidates import score_history
+from jobs.candidates import score_history, score_needs
 from jobs.cli import exit_on_error
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
@@ -44,6 +44,7 @@ _PAIRS = (
 # Each ranks the pairs of a frame with the columns of _PAIRS, where product_id may also stand for a need.
 _RANKINGS: dict[str, Callable[[DataFrame], DataFrame]] = {
     "ranker": lambda pairs: rank_by(pairs, F.desc("score")),
+    "ranker_of_products": lambda pairs: rank_by(pairs, F.desc("added_up")),
     "forecast": lambda pairs: rank_by(pairs, F.desc("forecast_probability")),
     "decayed_frequency": decayed_frequency,
     "personal_top": personal_top,
@@ -51,7 +52,8 @@ _RANKINGS: dict[str, Callable[[DataFrame], DataFrame]] = {
 }
 
 METHODS = ("published", *_RANKINGS)
-"""What was decided; the ranker over all that a customer has bought; the forecast without it; three simple methods."""
+"""What was decided; the rankers over all that a customer has bought; the same without the one of needs, whose place the
+products' added-up probabilities take; the forecast without either; three simple methods."""
 
 
 def backtest(
@@ -88,9 +90,14 @@ def _levels(
     types = goods.select("product_id", need().alias("need"))
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
+    pairs = pairs.withColumn("added_up", F.col("score"))
     pairs = pairs.persist(StorageLevel.MEMORY_AND_DISK)
     truth = bought_in(lake, state, types.select("product_id"), month).persist(StorageLevel.MEMORY_AND_DISK)
-    needs = _as_needs(pairs)
+    scores = score_needs(lake, settings, before, pairs).select(
+        "customer_id", F.col("need").alias("product_id"), F.col("need_score").alias("score")
+    )
+    needs = _add_up(pairs).join(scores, on=["customer_id", "product_id"], how="inner")
+    needs = needs.persist(StorageLevel.MEMORY_AND_DISK)
     lists = {name: ranking(pairs) for name, ranking in _RANKINGS.items() if name in methods}
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
     decided = lake.read(LIST_DECISIONS, [before])
@@ -99,10 +106,10 @@ def _levels(
     return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
 
 
-def _as_needs(pairs: DataFrame) -> DataFrame:
+def _add_up(pairs: DataFrame) -> DataFrame:
     """The pairs added up by need: counts as sums, probabilities as that of buying any of the products."""
     return pairs.groupBy("customer_id", F.col("need").alias("product_id")).agg(
-        any_of("score").alias("score"),
+        any_of("score").alias("added_up"),
         any_of("forecast_probability").alias("forecast_probability"),
         F.sum("purchase_days").alias("purchase_days"),
         F.sum("decayed_purchases").alias("decayed_purchases"),

@@ -13,11 +13,12 @@ from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
 from transforms.candidates import CandidateParams, anchors, flag_history, propose, text_key
 from transforms.catalogue import as_of_end_of
+from transforms.due_dates import DueDateParams, due_date, due_dates
 from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
-from transforms.needs import need_probabilities
+from transforms.needs import as_needs, need_probabilities
 from transforms.pair_features import feature_columns, pair_features
 from transforms.ranking import Ranker
-from transforms.replenishment import ForecastParams, forecast
+from transforms.replenishment import PAIR, ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
@@ -36,9 +37,6 @@ HISTORY = (
     "need",
     "score",
     "probability",
-    "due_date",
-    "due_date_p10",
-    "due_date_p90",
     "gap_days",
     "units_per_order",
     "orders",
@@ -73,13 +71,20 @@ def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[st
         anchor_items = anchors(flagged, params).persist(StorageLevel.MEMORY_AND_DISK)
         neighbours = _neighbours(lake, settings, month, anchor_items)
         proposed = propose(flagged, anchor_items, neighbours, copurchase, params)
-        known = proposed.join(need_probabilities(eligible), on=["customer_id", "need"], how="inner")
-        rows = lake.replace_months(CANDIDATES, known.withColumn("month", F.lit(month)), [month])
+        needs = score_needs(lake, settings, month, eligible)
+        known = proposed.join(needs, on=["customer_id", "need"], how="inner").withColumn("month", F.lit(month))
+        rows = lake.replace_months(CANDIDATES, _dated(known), [month])
         anchor_items.unpersist()
         dropped = judged.where(F.col("drop_reason").isNotNull()).groupBy("drop_reason").count().collect()
         return rows, {**_sources(lake, month), "dropped": {row["drop_reason"]: row["count"] for row in dropped}}
     finally:
         judged.unpersist()
+
+
+def _dated(candidates: DataFrame) -> DataFrame:
+    """The candidates with the dates that their probabilities say, and the need's ``need_due_date``."""
+    params = DueDateParams()
+    return due_dates(candidates, params).withColumn("need_due_date", due_date(F.col("need_probability"), 0.5, params))
 
 
 def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[str] = HISTORY) -> DataFrame:
@@ -108,10 +113,28 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
         }
     )
     wanted = [*columns, "drop_reason"]
-    ranker = read_ranker(lake, month)
+    ranker = read_ranker(lake, month, "product")
     if ranker is None:
         return history.select(*wanted)
     return _ranked(history.select(*wanted, *feature_columns()), ranker)
+
+
+def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) -> DataFrame:
+    """Every need of a customer at the end of the month: ``customer_id, need, need_probability, need_score``.
+
+    Both are the ranker's where the month has one of needs, the score before calibration; else both are what the
+    probabilities of the products in ``history`` come to together.
+
+    Raises:
+        MissingMonth: the month has no state.
+    """
+    ranker = read_ranker(lake, month, "need")
+    if ranker is None:
+        return need_probabilities(history).withColumn("need_score", F.col("need_probability"))
+    needs = pair_features(as_needs(typed_state(lake, settings, month)))
+    blank = {"score": F.lit(0.0), "probability": F.lit(0.0)}
+    scored = _ranked(needs.withColumns(blank).select(*PAIR, *blank, *feature_columns()), ranker)
+    return scored.toDF("customer_id", "need", "need_score", "need_probability")
 
 
 def _ranked(history: DataFrame, ranker: Ranker) -> DataFrame:

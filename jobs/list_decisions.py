@@ -102,7 +102,7 @@ def _lines(items: list[dict], content: dict, row: dict) -> Iterator[dict]:
             "product_id": product[item["id"]],
             "quantity": item["quantity"],
             "cadence_days": item["cadence_days"],
-            "next_due_date": date.fromisoformat(candidate["due"][1]),
+            "next_due_date": date.fromisoformat(candidate["need_due"]),
             "probability": candidate["probability"],
             "reason_code": candidate["sources"][0],
             "reason": item["reason"],

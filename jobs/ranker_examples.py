@@ -1,20 +1,24 @@
 """gold/replenishment_state of M-1 and gold/purchase_frequency of M → gold/ranker_examples of M.
 
-The months that the ranker of M learns from end with M; those of them that have no examples yet are filled in, so that
-the first decision after a long history can be learned for. Run by hand with
-``python -m jobs.ranker_examples --month 2017-08``.
+Examples are of products and of needs, by the same features. The months that the rankers of M learn from end with M;
+those of them that have no examples yet are filled in, so that the first decision after a long history can be learned
+for. Run by hand with ``python -m jobs.ranker_examples --month 2017-08``.
 """
 
 from collections.abc import Sequence
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.report import JobReport
+from transforms.catalogue import as_of_end_of
+from transforms.needs import as_needs, need
 from transforms.pair_features import label_examples, pair_features
 from transforms.ranking import RankerParams
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES
+from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
@@ -42,10 +46,26 @@ def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams)
     if month <= settings.first_month:
         return lake.replace_months(RANKER_EXAMPLES, lake.read(RANKER_EXAMPLES, []), [month])
     before = add_months(month, -1)
-    features = pair_features(typed_state(lake, settings, before))
-    frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
-    examples = label_examples(features, frequency, params.negative_share, params.seed)
-    return lake.replace_months(RANKER_EXAMPLES, examples.withColumn("month", F.lit(month)), [month])
+    state = typed_state(lake, settings, before)
+    bought = _bought(lake, settings, month)
+    needs = bought.select("customer_id", F.col("need").alias("product_id")).distinct()
+    examples = [
+        _label(pair_features(state), bought, params).withColumn("target", F.lit("product")),
+        _label(pair_features(as_needs(state)), needs, params).withColumn("target", F.lit("need")),
+    ]
+    rows = examples[0].unionByName(examples[1]).withColumn("month", F.lit(month))
+    return lake.replace_months(RANKER_EXAMPLES, rows, [month])
+
+
+def _label(features: DataFrame, bought: DataFrame, params: RankerParams) -> DataFrame:
+    return label_examples(features, bought, params.negative_share, params.seed)
+
+
+def _bought(lake: Lake, settings: Settings, month: str) -> DataFrame:
+    """``customer_id, product_id, need`` of what was bought in the month, needs as the month before saw them."""
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), add_months(month, -1), settings.business_tz)
+    pairs = lake.require_months(PURCHASE_FREQUENCY, [month]).where(F.col("orders") > 0)
+    return pairs.join(F.broadcast(products.select("product_id", need().alias("need"))), on="product_id", how="inner")
 
 
 if __name__ == "__main__":

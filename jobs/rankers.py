@@ -1,4 +1,4 @@
-"""gold/ranker_examples of the last months → gold/rankers: the ranker of the month, with its calibration and metrics.
+"""gold/ranker_examples of the last months → gold/rankers: the month's rankers, with calibration and metrics.
 
 Calibration and metrics come from the latest month, which a first model did not see; the model that is kept then learns
 from all of the months. Run by hand with ``python -m jobs.rankers --month 2017-08``.
@@ -10,7 +10,8 @@ from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.report import JobReport
@@ -18,7 +19,7 @@ from transforms.probability_metrics import probability_metrics
 from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, train
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.features import FEATURE_NAMES
-from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS
+from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS, TARGETS
 from warehouse.contracts.table import arrow_schema
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
@@ -26,9 +27,9 @@ from warehouse.settings import Settings
 
 
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
-    """Replaces the months of ``gold/rankers``; a month with too little to learn from gets no row.
+    """Replaces the months of ``gold/rankers``; a target with too little to learn from gets no row.
 
-    A machine on which LightGBM cannot be loaded gets none either: the forecast's probability stands, and the report
+    A machine on which LightGBM cannot be loaded gets none at all: the forecast's probability stands, and the report
     says what to install.
     """
     params = RankerParams()
@@ -37,30 +38,40 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
-        examples = _Examples(lake, month_range(add_months(month, 1 - params.months), month))
-        bought = int(examples.is_bought.sum())
-        too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
-        if note := unusable or too_few:
-            details = {"note": f"{note}: no ranker, the forecast's probability stands"}
-            rows[month] = lake.replace_months(RANKERS, lake.read(RANKERS, []), [month])
-            continue
-        ranker, metrics = _train(examples, params)
-        rows[month] = lake.replace_months(RANKERS, _row(lake, month, ranker, metrics, examples), [month])
-        details = {"examples": len(examples.is_bought), "training_months": ", ".join(examples.months_found), **metrics}
+        examples = _examples(lake, month_range(add_months(month, 1 - params.months), month))
+        trained = []
+        for target, of_target in examples.items():
+            bought = int(of_target.is_bought.sum())
+            too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
+            if note := unusable or too_few:
+                details[target] = f"{note}: no ranker, the forecast's probability stands"
+                continue
+            ranker, metrics = _train(of_target, params)
+            trained.append(_row(month, target, ranker, metrics, of_target))
+            months_found = ", ".join(of_target.months_found)
+            details[target] = {"examples": len(of_target.is_bought), "training_months": months_found, **metrics}
+        frame = lake.spark.createDataFrame(pa.Table.from_pylist(trained, schema=arrow_schema(RANKERS)))
+        rows[month] = lake.replace_months(RANKERS, frame, [month])
     return JobReport(RANKERS.name, rows, details)
 
 
-def read_ranker(lake: Lake, month: str) -> Ranker | None:
-    """The ranker of the month, or ``None`` where there was too little to learn from."""
-    row = lake.read(RANKERS, [month]).select("model", "raw_knots", "calibrated_knots").first()
+def read_ranker(lake: Lake, month: str, target: str) -> Ranker | None:
+    """The month's ranker of ``product`` or ``need``, or ``None`` where there was too little to learn from."""
+    of_month = lake.read(RANKERS, [month]).where(F.col("target") == target)
+    row = of_month.select("model", "raw_knots", "calibrated_knots").first()
     return Ranker(row.model, tuple(row.raw_knots), tuple(row.calibrated_knots)) if row else None
 
 
-class _Examples:
-    """Examples of some target months as arrays; the driver holds them all, which the thinning of negatives bounds."""
+def _examples(lake: Lake, months: Sequence[str]) -> dict[str, "_Examples"]:
+    """The examples of some target months by target; read once."""
+    table = lake.read(RANKER_EXAMPLES, months).toArrow()
+    return {target: _Examples(table.filter(pc.equal(table["target"], target))) for target in TARGETS}
 
-    def __init__(self, lake: Lake, months: Sequence[str]) -> None:
-        table = lake.read(RANKER_EXAMPLES, months).toArrow()
+
+class _Examples:
+    """Examples of one target as arrays; the driver holds them all, which the thinning of negatives bounds."""
+
+    def __init__(self, table: pa.Table) -> None:
         # In one order whatever the files': the trees then come out alike.
         table = table.sort_by([(name, "ascending") for name in RANKER_EXAMPLES.key])
         self.month = table["month"].to_numpy()
@@ -91,10 +102,11 @@ def _train(examples: _Examples, params: RankerParams) -> tuple[Ranker, dict[str,
     return calibrate(final, raw, is_bought, weight), metrics
 
 
-def _row(lake: Lake, month: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> DataFrame:
+def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> dict[str, object]:
     gain = ranker.booster.feature_importance("gain")
-    row = {
+    return {
         "month": month,
+        "target": target,
         "model": ranker.model,
         "raw_knots": list(ranker.raw_knots),
         "calibrated_knots": list(ranker.calibrated_knots),
@@ -105,7 +117,6 @@ def _row(lake: Lake, month: str, ranker: Ranker, metrics: dict[str, float], exam
         "metrics": json.dumps(metrics, sort_keys=True),
         "code_version": f"{CODE_VERSION}, lightgbm {version('lightgbm')}",
     }
-    return lake.spark.createDataFrame(pa.Table.from_pylist([row], schema=arrow_schema(RANKERS)))
 
 
 if __name__ == "__main__":

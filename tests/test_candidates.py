@@ -11,15 +11,16 @@ from transforms.needs import need_probabilities
 
 HISTORY = (
     "customer_id string, product_id string, text_key long, need string, score double, probability double, "
-    "due_date date, due_date_p10 date, due_date_p90 date, gap_days double, units_per_order double, orders long, "
+    "gap_days double, units_per_order double, orders long, "
     "last_ordered_date date"
 )
 MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 
 
 def pair(product, text, probability, due="2017-06-03", customer="c"):
-    day = date.fromisoformat(due)
-    return (customer, product, text, probability, probability, day, day, day, 9.0, 1.0, 3, date(2017, 5, 24))
+    last = date(2017, 5, 24)
+    gap_days = float((date.fromisoformat(due) - last).days)
+    return (customer, product, text, probability, probability, gap_days, 1.0, 3, last)
 
 
 @pytest.fixture

@@ -216,7 +216,9 @@ def test_the_backtest_judges_all_methods_for_the_same_customers(lake, platform_s
 
 
 def test_a_ranker_scores_the_candidates(lake):
-    ranker = lake.read(gold.RANKERS, ["2017-04"]).first()
+    trained = lake.read(gold.RANKERS, ["2017-04"]).orderBy("target").collect()
+    assert [ranker.target for ranker in trained] == ["need", "product"]
+    ranker = trained[1]
     assert ranker.training_months == ["2017-02", "2017-03", "2017-04"], "the first month has none before it"
     scored = lake.read(gold.CANDIDATES, ["2017-04"])
     assert scored.where("score <= 0 OR score >= 1").count() == 0

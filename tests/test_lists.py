@@ -20,6 +20,8 @@ def candidate(name="Whole milk", **changes):
         "name": name,
         "need": "MILK",
         "need_probability": 0.85,
+        "need_score": 0.85,
+        "need_due_date": date(2017, 6, 3),
         "related_name": None,
         "is_due": True,
         "is_high_frequency": False,
@@ -57,7 +59,7 @@ def test_the_request_offers_local_ids_only():
 
 def test_a_need_brings_its_best_products_and_the_likeliest_need_comes_first():
     def row(product, need, need_probability):
-        return candidate(product_id=product, need=need, need_probability=need_probability, name=product.upper())
+        return candidate(product_id=product, need=need, need_score=need_probability, name=product.upper())
 
     rows = [row("soap", "SOAP", 0.5), row("m1", "MILK", 0.9), *[row(f"m{n}", "MILK", 0.9) for n in (2, 3, 4)]]
     needs = needs_of(rows)
@@ -65,7 +67,7 @@ def test_a_need_brings_its_best_products_and_the_likeliest_need_comes_first():
     assert [[other["product_id"] for other in need["alternates"]] for need in needs] == [["m2", "m3"], []]
     assert rows[1]["alternates"] == [], "the rows given stay as they are"
     shown = content_of(*needs)["candidates"][0]
-    assert (shown["need"], shown["need_probability"]) == ("MILK", 0.9)
+    assert (shown["need"], shown["need_probability"]) == ("MILK", 0.85)
     assert shown["alternates"] == [{"name": "M2", "probability": 0.8}, {"name": "M3", "probability": 0.8}]
 
 
@@ -83,6 +85,10 @@ def test_the_policy_cites_the_evidence():
     ("changes", "expected"),
     [
         ({"is_due": False, "is_high_frequency": True, "orders_in_month": 3}, "3 orders in May 2017."),
+        (
+            {"need_due_date": date(2017, 7, 9), "need_probability": 0.344},
+            "12 orders so far, about every 10 days, last on 24 May: 34% likely to be needed in June.",
+        ),
         (
             {"orders": 1},
             "Bought once, on 24 May; products of its kind are bought about every 10 days: due around 3 June.",

@@ -7,6 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.frequency import FrequencyParams, monthly_frequency
+from transforms.needs import as_needs
 from transforms.pair_features import feature_columns, label_examples, pair_features
 from transforms.replenishment import StateParams, advance_state
 from warehouse.contracts.features import FEATURE_NAMES, FEATURES
@@ -115,14 +116,26 @@ def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark
         line("anna", "skim", "2017-06-02", -1),
         line("eve", "milk", "2017-06-02"),
     ]
-    frequency = monthly_frequency(spark.createDataFrame(june, LINES), FrequencyParams())
+    frequency = monthly_frequency(spark.createDataFrame(june, LINES), FrequencyParams()).where("orders > 0")
     everything = label_examples(frame, frequency, 1.0, seed=1).collect()
-    labels = {(row.customer_id, row.product_id): row.is_bought for row in everything}
+    labels = {(row.customer_id, row["item"]): row.is_bought for row in everything}
     assert labels == {pair: pair == ("anna", "milk") for pair in labels}, "a return is no purchase"
     assert len(labels) == 4, "who bought for the first time has no features"
     nothing = label_examples(frame, frequency, 1e-9, seed=1).collect()
-    assert [(row.product_id, row.weight) for row in nothing] == [("milk", 1.0)]
+    assert [(row["item"], row.weight) for row in nothing] == [("milk", 1.0)]
     assert {row.weight for row in everything} == {1.0}
+
+
+def test_needs_have_the_features_of_products(spark):
+    state = state_of(spark, BOUGHT, ("2017-04", "2017-05")).withColumn("category", F.lit("Household"))
+    rows = {(row.customer_id, row.product_id): row for row in pair_features(as_needs(state)).collect()}
+    assert set(rows) == {("anna", "Milk"), ("anna", "Soap"), ("bob", "Milk")}
+    milk = rows["anna", "Milk"]
+    assert (milk.pair_purchase_days, milk.pair_months_in_6, milk.pair_last_units) == (4, 2, 1)
+    assert (milk.pair_since_last_days, milk.pair_since_first_days) == (0, 60)
+    assert milk.pair_gap_days == pytest.approx(60 / 3)
+    assert (milk.need_products, milk.customer_products, milk.product_buyers) == (2, 2, 2)
+    assert rows["anna", "Soap"].pair_gap_days is None
 
 
 def test_a_type_with_few_gaps_takes_the_mean_of_all(features):

@@ -113,19 +113,20 @@ def write(lake, table, rows, months):
 
 
 def test_a_month_without_enough_purchases_gets_no_ranker(lake, settings):
-    rows = [row_of(RANKER_EXAMPLES, month="2017-05", **dict.fromkeys(FEATURE_NAMES, 1.0), weight=1.0)]
+    known = dict.fromkeys(FEATURE_NAMES, 1.0)
+    rows = [row_of(RANKER_EXAMPLES, month="2017-05", target="product", **known, weight=1.0)]
     write(lake, RANKER_EXAMPLES, rows, ["2017-05"])
     report = rankers.run(lake, settings, ["2017-05"])
     assert report.rows == {"2017-05": 0}
-    assert "too few" in report.details["note"]
-    assert rankers.read_ranker(lake, "2017-05") is None
+    assert {target: "too few" in note for target, note in report.details.items()} == {"product": True, "need": True}
+    assert rankers.read_ranker(lake, "2017-05", "product") is None
 
 
 def test_without_lightgbm_the_forecast_stands_and_the_report_says_what_to_install(lake, settings, monkeypatch):
     monkeypatch.setattr(rankers, "lightgbm_problem", lambda: "LightGBM cannot be loaded; apt install libgomp1")
     report = rankers.run(lake, settings, ["2017-05"])
     assert report.rows == {"2017-05": 0}
-    assert "apt install libgomp1" in report.details["note"]
+    assert "apt install libgomp1" in report.details["product"]
 
 
 def test_a_ranker_says_what_it_learned_from(lake, settings, monkeypatch):
@@ -135,15 +136,17 @@ def test_a_ranker_says_what_it_learned_from(lake, settings, monkeypatch):
         for number in range(100):
             features = dict.fromkeys(FEATURE_NAMES, 1.0) | {FEATURE_NAMES[0]: float(number)}
             given = {"month": month, "customer_id": f"c{number}", "is_bought": number >= 50, "weight": 1.0}
+            given["target"] = "product"
             rows.append(row_of(RANKER_EXAMPLES, **features, **given))
     write(lake, RANKER_EXAMPLES, rows, ["2017-04", "2017-05"])
     report = rankers.run(lake, settings, ["2017-05"])
     stored = lake.read(RANKERS, ["2017-05"]).first()
     assert stored.training_months == ["2017-04", "2017-05"]
-    assert (stored.examples, report.details["examples"]) == (200, 200)
+    assert (stored.examples, report.details["product"]["examples"]) == (200, 200)
     assert stored.importance[0] == pytest.approx(1.0), "nothing else varies"
     assert '"brier"' in stored.metrics
-    ranker = rankers.read_ranker(lake, "2017-05")
+    ranker = rankers.read_ranker(lake, "2017-05", "product")
+    assert rankers.read_ranker(lake, "2017-05", "need") is None
     assert isinstance(ranker, Ranker)
     assert ranker.raw_knots
 

@@ -46,7 +46,8 @@ def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: 
     """
     next_end = F.lit(last_date(add_months(month, 1)))
     this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
-    is_expected = (F.col("due_date") <= next_end) & (F.col("probability") >= params.min_due_probability)
+    by_rhythm = F.date_add("last_ordered_date", F.round("gap_days").cast("int"))
+    is_expected = (by_rhythm <= next_end) & (F.col("probability") >= params.min_due_probability)
     is_due = is_expected | (F.col("probability") >= params.likely)
     return forecast.join(this_month, on=PAIR, how="left").withColumns(
         {
@@ -85,8 +86,8 @@ def propose(
 ) -> DataFrame:
     """Candidates with flags, evidence and score.
 
-    Shape: one row a (customer_id, product_id), columns of ``gold/candidates`` but for ``month`` and
-    ``need_probability``; at most ``max_candidates`` a customer.
+    Shape: one row a (customer_id, product_id), columns of ``gold/candidates`` but for ``month``,
+    ``need_probability`` and ``need_score``; at most ``max_candidates`` a customer.
 
     Args:
         history: from :func:`flag_history`, with ``text_key``.

@@ -10,6 +10,8 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
+
 MAX_ALTERNATES = 2
 """Products of the same need that a line names beside the preferred one."""
 
@@ -21,18 +23,53 @@ def need() -> Column:
     return F.coalesce("type", "category", "name")
 
 
+def category() -> Column:
+    """The needs that are of a kind: the product's category, else its department, else its need."""
+    return F.coalesce(F.col("category"), F.col("department"), need())
+
+
 def any_of(probability: str) -> Column:
     """Aggregate: probability that at least one of a group's products is bought, each on its own (noisy-or)."""
     return 1 - F.exp(F.sum(F.log1p(-F.least(F.col(probability), F.lit(_NEARLY_ONE)))))
 
 
 def need_probabilities(history: DataFrame) -> DataFrame:
-    """Probability that a customer buys anything for a need in the month after.
+    """Probability that a customer buys anything for a need in the month after, where no ranker of needs says it.
 
     Shape: in, one row a pair: ``customer_id``, ``need``, ``probability``; out, one row a (customer_id, need) with
     ``need_probability``.
     """
     return history.groupBy("customer_id", "need").agg(any_of("probability").alias("need_probability"))
+
+
+def as_needs(state: DataFrame) -> DataFrame:
+    """A customer's needs as if each were one product, so that whatever is known of products can be known of needs.
+
+    Shape: in, ``gold/replenishment_state`` with ``need`` and ``category`` (one for all products of a need); out, one
+    row a (customer_id, need), what ``transforms.pair_features`` reads: the need stands in ``product_id`` and its
+    category in ``need``. Sums of counts take two products bought on one day as two purchases; gaps are the time from
+    first to last purchase over them.
+    """
+    counts = ("purchase_days", "orders", "units", *map(decayed_name, RANKER_HALF_LIVES_DAYS))
+    latest = F.max(F.struct("last_ordered_date", "last_units"))
+    needs = state.groupBy("month", "customer_id", "need", "category").agg(
+        *[F.sum(name).alias(name) for name in counts],
+        F.expr("bit_or(recent_months)").alias("recent_months"),
+        F.min("first_ordered_date").alias("first_ordered_date"),
+        F.max("last_ordered_date").alias("last_ordered_date"),
+        latest.getField("last_units").alias("last_units"),
+    )
+    gaps = F.greatest(F.col("purchase_days") - 1, F.lit(0))
+    days = F.datediff("last_ordered_date", "first_ordered_date")
+    return needs.select(
+        "*",
+        gaps.alias("gap_count"),
+        days.alias("gap_days_sum"),
+        gaps.cast("double").alias("weighted_gap_count"),
+        days.cast("double").alias("weighted_gap_days"),
+        F.try_divide(days, gaps).alias("mean_gap_days"),
+        F.try_divide("units", "orders").alias("units_per_order"),
+    ).withColumnsRenamed({"need": "product_id", "category": "need"})
 
 
 def needs_of(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -51,4 +88,4 @@ def needs_of(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         elif len(needs[row["need"]]["alternates"]) < MAX_ALTERNATES:
             needs[row["need"]]["alternates"].append(row)
     # Stable: of needs that are equally likely, the one with the better product stays first.
-    return sorted(needs.values(), key=lambda need: -need["need_probability"])
+    return sorted(needs.values(), key=lambda need: -need["need_score"])

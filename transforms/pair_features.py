@@ -77,20 +77,20 @@ def feature_columns() -> list[Column]:
     return [F.col(name).cast("float").alias(name) for name in FEATURE_NAMES]
 
 
-def label_examples(features: DataFrame, frequency: DataFrame, negative_share: float, seed: int) -> DataFrame:
-    """Training examples: every pair that was bought in the month after, and a share of those that were not.
+def label_examples(features: DataFrame, bought: DataFrame, negative_share: float, seed: int) -> DataFrame:
+    """Training examples: every item that was bought in the month after, and a share of those that were not.
 
-    Shape: in, :func:`pair_features` at the end of M-1 and ``gold/purchase_frequency`` of M; out, one row a pair kept:
-    ``customer_id``, ``product_id``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and the features.
-    The share is taken by a hash of the pair, so that a re-run keeps the same rows.
+    Shape: in, :func:`pair_features` at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
+    out, one row an item kept: ``customer_id``, ``item``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and
+    the features. The share is taken by a hash of the pair, so that a re-run keeps the same rows.
     """
-    bought = frequency.where(F.col("orders") > 0).select(*PAIR, F.lit(True).alias("is_bought"))
-    labelled = features.join(bought, on=list(PAIR), how="left")
+    labelled = features.join(bought.select(*PAIR, F.lit(True).alias("is_bought")), on=list(PAIR), how="left")
     is_bought = F.coalesce("is_bought", F.lit(False))
     place = F.pmod(F.xxhash64(*PAIR, F.lit(seed)), F.lit(1_000_000)) / 1_000_000
     kept = labelled.withColumn("is_bought", is_bought).where(F.col("is_bought") | (place < negative_share))
     weight = F.when(F.col("is_bought"), F.lit(1.0)).otherwise(F.lit(1.0 / negative_share))
-    return kept.select(*PAIR, "is_bought", weight.alias("weight"), *FEATURE_NAMES)
+    item = F.col("product_id").alias("item")
+    return kept.select("customer_id", item, "is_bought", weight.alias("weight"), *FEATURE_NAMES)
 
 
 def _of_pair(end: Column) -> dict[str, Column]:

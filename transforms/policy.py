@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
+from warehouse.months import add_months
 
 WORTH_A_LINE = 0.10
 """Probability of its need from which a candidate takes a line of its own accord; high-frequency items always do."""
@@ -59,12 +60,10 @@ def _reason(candidate: dict[str, Any], month: str) -> str:
     sources = candidate["sources"]
     if "due" in sources and candidate["orders_so_far"] == 1:
         rhythm = f"products of its kind are bought about every {_count(candidate['gap_days'], 'day')}"
-        return f"Bought once, on {_day(candidate['last_ordered'])}; {rhythm}: due around {_day(candidate['due'][1])}."
+        return f"Bought once, on {_day(candidate['last_ordered'])}; {rhythm}: {_when(candidate, month)}."
     if "due" in sources:
         rhythm = f"about every {_count(candidate['gap_days'], 'day')}, last on {_day(candidate['last_ordered'])}"
-        text = (
-            f"{_count(candidate['orders_so_far'], 'order')} so far, {rhythm}: due around {_day(candidate['due'][1])}."
-        )
+        text = f"{_count(candidate['orders_so_far'], 'order')} so far, {rhythm}: {_when(candidate, month)}."
         return text if candidate["orders_this_month"] < 2 else f"{_this_month(candidate, month)} {text}"
     if "high_frequency" in sources:
         return _this_month(candidate, month)
@@ -74,6 +73,14 @@ def _reason(candidate: dict[str, Any], month: str) -> str:
     start = f"You bought it before, and it is {how} "
     room = MAX_REASON_CHARACTERS - len(start) - len(ending)
     return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + ending
+
+
+def _when(candidate: dict[str, Any], month: str) -> str:
+    """The date where it lies in the next month; a later one is too far off to name, and the chance is told instead."""
+    after = add_months(month, 1)
+    if candidate["need_due"][:7] == after:
+        return f"due around {_day(candidate['need_due'])}"
+    return f"{candidate['need_probability']:.0%} likely to be needed in {month_name[int(after[5:])]}"
 
 
 def _this_month(candidate: dict[str, Any], month: str) -> str:

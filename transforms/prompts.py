@@ -95,6 +95,7 @@ def _evidence(identifier: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "need": row["need"],
         "sources": sources_of(row),
         "need_probability": round(row["need_probability"], 3),
+        "need_due": str(row["need_due_date"]),
         "probability": round(row["probability"], 3),
         "due": [str(row["due_date_p10"]), str(row["due_date"]), str(row["due_date_p90"])],
         "gap_days": round(row["gap_days"]),

@@ -35,7 +35,6 @@ class ForecastParams:
     each pair starts with. Chosen on 2017-08 and 2017-09 of Complete Journey; see ``docs/decisions/0004-forecast.md``.
     ``prior_orders`` is how many orders of the product's median units each pair starts with: 2 had the least absolute
     error of 0 to 6 for 2017-07 to 09.
-    ``gap_shape`` is the Gamma shape whose coefficient of variation is .75, the data's median.
     """
 
     half_life_days: float = HALF_LIFE_DAYS
@@ -43,7 +42,6 @@ class ForecastParams:
     prior_days: float = 60.0
     prior_gaps: float = 3.0
     prior_orders: float = 2.0
-    gap_shape: float = 1.0 / 0.75**2
 
 
 def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params: StateParams) -> DataFrame:
@@ -96,9 +94,9 @@ def forecast(state: DataFrame, params: ForecastParams) -> DataFrame:
     """Adds each pair's next purchase to the state.
 
     Shape: rows in = rows out. In: ``gold/replenishment_state`` with ``type_gap_days`` and ``product_units_per_order``
-    (``transforms.pair_features``). Adds ``probability`` of a purchase in the month after, ``gap_days`` (expected days
-    between purchases) and ``due_date`` with ``due_date_p10`` and ``due_date_p90``; a date that has passed becomes the
-    first day of the month after. ``units_per_order`` becomes what is expected of the next order.
+    (``transforms.pair_features``). Adds ``probability`` of a purchase in the month after and ``gap_days``, expected
+    days between purchases; ``units_per_order`` becomes what is expected of the next order. The dates that follow from
+    a probability: ``transforms/due_dates.py``.
 
     Source: predictive probability of the Gamma-Poisson (NBD) model, ``1 - ((b + T) / (b + T + h)) ** (a + n)``
     (Ehrenberg 1959, "The Pattern of Consumer Purchases"), where ``n`` (repeat purchases) and ``T`` (days observed)
@@ -117,28 +115,9 @@ def forecast(state: DataFrame, params: ForecastParams) -> DataFrame:
     )
     orders, prior = F.greatest(F.col("orders"), F.lit(1)), params.prior_orders
     units = (F.col("units_per_order") * orders + prior * F.col("product_units_per_order")) / (orders + prior)
-    p10, p90 = gamma_quantile_share(params.gap_shape, 0.1), gamma_quantile_share(params.gap_shape, 0.9)
     return state.withColumns(
         {"probability": probability, "gap_days": F.greatest(gap, F.lit(1.0)), "units_per_order": units}
-    ).withColumns(
-        {
-            "due_date": _due(F.col("gap_days"), end),
-            "due_date_p10": _due(F.col("gap_days") * p10, end),
-            "due_date_p90": _due(F.col("gap_days") * p90, end),
-        }
     )
-
-
-def gamma_quantile_share(shape: float, quantile: float) -> float:
-    """Quantile of a Gamma distribution with mean 1: what the expected gap is multiplied by."""
-    from scipy.stats import gamma
-
-    return float(gamma.ppf(quantile, shape, scale=1.0 / shape))
-
-
-def _due(days: Column, end: Column) -> Column:
-    expected = F.date_add(F.col("last_ordered_date"), F.round(days).cast("int"))
-    return F.greatest(expected, F.date_add(end, 1))
 
 
 def _recent_months(before: Column, bought: Column) -> Column:

@@ -26,7 +26,7 @@ Uri = Annotated[str, Field(pattern=_URI)]
 class Settings(BaseSettings):
     """All settings. Build it with :func:`load_settings`, which turns a wrong value into one clear error."""
 
-    model_config = SettingsConfigDict(env_prefix="REPLENISH_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="REPLENISH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     home: Path = Field(Path(".replenish"), description="folder of everything local")
     env: Literal["local", "compose", "aws"] = Field("local", description="which defaults to start from")

@@ -118,17 +118,21 @@ COPURCHASE = Table(
     partition_by=("month",),
 )
 
+TARGETS = ("product", "need")
+"""What a ranker scores: a customer's products, or their needs, each of which is the products of a type together."""
+
 RANKER_EXAMPLES = Table(
     name="gold/ranker_examples",
-    text="What the ranker learns from: pairs as they stood at the end of the month before, and whether the month saw "
-    "them bought. All that were, and a share of the others.",
-    key=("month", "customer_id", "product_id"),
+    text="What the rankers learn from: a customer's products, and needs, as they stood at the end of the month before, "
+    "and whether the month saw them bought. All that were, and a share of the others.",
+    key=("month", "target", "customer_id", "item"),
     columns=(
         MONTH,
+        Column("target", STRING, "what the item is", allowed=TARGETS),
         _CUSTOMER,
-        _PRODUCT,
-        Column("is_bought", BOOL, "whether the pair was bought in the month"),
-        Column("weight", DOUBLE, "pairs that the example stands for", unit="pairs", minimum=1),
+        Column("item", STRING, "product id, or the need"),
+        Column("is_bought", BOOL, "whether it was bought in the month"),
+        Column("weight", DOUBLE, "items that the example stands for", unit="items", minimum=1),
         *FEATURES,
     ),
     partition_by=("month",),
@@ -136,11 +140,12 @@ RANKER_EXAMPLES = Table(
 
 RANKERS = Table(
     name="gold/rankers",
-    text="The ranker trained at the end of the month on the months up to it. No row: too few purchases to learn from, "
+    text="The rankers trained at the end of the month on the months up to it. No row: too few purchases to learn from, "
     "and the forecast's probability stands.",
-    key=("month",),
+    key=("month", "target"),
     columns=(
         MONTH,
+        Column("target", STRING, "what is scored", allowed=TARGETS),
         Column("model", STRING, "LightGBM's text form of the trees"),
         Column("raw_knots", pa.list_(DOUBLE), "calibration: raw probabilities; empty: none"),
         Column("calibrated_knots", pa.list_(DOUBLE), "calibration: what they mean"),
@@ -162,16 +167,21 @@ CANDIDATES = Table(
         MONTH,
         _CUSTOMER,
         _PRODUCT,
-        Column("is_due", BOOL, "expected by the end of next month, from the pair's gaps shrunk to its type's"),
+        Column(
+            "is_due",
+            BOOL,
+            "its rhythm (gaps shrunk to its type's) brings it next month, or it is likely then",
+        ),
         Column("is_high_frequency", BOOL, "bought often this month"),
         Column("is_similar_in_history", BOOL, "bought before and similar to a due or high-frequency item"),
         Column("is_copurchased", BOOL, "bought before and bought together with a due or high-frequency item"),
         Column("probability", DOUBLE, "calibrated probability of a purchase next month", minimum=0, maximum=1),
         Column("need", STRING, "what the product is bought for: its type; the product itself where it has none"),
-        Column("need_probability", DOUBLE, "probability that any product of the need is bought", minimum=0, maximum=1),
-        Column("due_date", DATE, "expected date of the next purchase"),
-        Column("due_date_p10", DATE, "one in ten buys before it"),
-        Column("due_date_p90", DATE, "nine in ten buy before it"),
+        Column("need_probability", DOUBLE, "calibrated probability that the need is bought for", minimum=0, maximum=1),
+        Column("need_due_date", DATE, "day by whose end the need is as likely as not bought for"),
+        Column("due_date", DATE, "day by whose end the product is as likely as not bought"),
+        Column("due_date_p10", DATE, "one in ten such products is bought by then"),
+        Column("due_date_p90", DATE, "nine in ten are; at most two years on"),
         Column("gap_days", DOUBLE, "expected days between purchases", unit="days", minimum=0),
         Column("units_per_order", DOUBLE, "units expected of the next order", unit="units", minimum=0),
         Column("orders_in_month", INT, "orders this month", unit="orders", minimum=0),
@@ -181,6 +191,7 @@ CANDIDATES = Table(
         Column("similarity", DOUBLE, "cosine similarity to it", nullable=True, minimum=-1.001, maximum=1.001),
         Column("lift", DOUBLE, "co-purchase lift with it", nullable=True, minimum=0),
         Column("score", DOUBLE, "what orders a customer's candidates: the ranker's probability before calibration"),
+        Column("need_score", DOUBLE, "what orders a customer's needs: likewise"),
     ),
     partition_by=("month",),
 )
