@@ -43,8 +43,8 @@ Every method ranks the same products for the same households with a global cutof
 served: judged as products with its alternates, the likeliest first, judged as needs line by line
 (docs/decisions/0010-need-lines.md). `ranker` ranks all that a household has bought. What its parts bring:
 `ranker_of_products` has no ranker of needs, the products' probabilities are added up in its place; `forecast` has
-neither (docs/decisions/0004-forecast.md). A household buys some fifty different products a month, most for the first time, so
-that no list of ten can come near a recall of one.
+neither (docs/decisions/0004-forecast.md). A household buys some fifty different products a month, most for the first
+time, so that no list of ten can come near a recall of one.
 
 The ranker's hyperparameters were chosen on these three months among a handful of settings, none of which moved
 recall@10 by more than .001; take the last digit accordingly.

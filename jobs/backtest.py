@@ -9,8 +9,8 @@ products and once as needs (product types). Prints tables, or one JSON object a 
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -24,7 +24,7 @@ from transforms.needs import any_of, need
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.errors import PermanentError
-from warehouse.lake import Lake, open_lake
+from warehouse.lake import Lake, open_lake, persisted
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
@@ -75,29 +75,28 @@ def backtest(
     wanted = list(dict.fromkeys([*methods, AGAINST]))
     results: dict[tuple[str, str], dict[str, object]] = {}
     for month in months:
-        for prefix, lists, truth in _levels(lake, settings, month, wanted):
-            for k in KS:
-                _add_results(results, month, prefix, judge_lists(lists, truth, k), k)
+        with ExitStack() as kept:
+            for prefix, lists, truth in _levels(lake, settings, month, wanted, kept):
+                for k in KS:
+                    _add_results(results, month, prefix, judge_lists(lists, truth, k), k)
     return [result for result in results.values() if result["method"] in methods]
 
 
 def _levels(
-    lake: Lake, settings: Settings, month: str, methods: Sequence[str]
+    lake: Lake, settings: Settings, month: str, methods: Sequence[str], kept: ExitStack
 ) -> list[tuple[str, dict[str, DataFrame], DataFrame]]:
-    """``(prefix, lists by method, truth)`` of products, then of needs."""
+    """``(prefix, lists by method, truth)`` of products, then of needs; frames read again stay until ``kept`` ends."""
     before = add_months(month, -1)
     goods = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz).where("is_subscribable")
     types = goods.select("product_id", need().alias("need"))
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
-    pairs = pairs.withColumn("added_up", F.col("score"))
-    pairs = pairs.persist(StorageLevel.MEMORY_AND_DISK)
-    truth = bought_in(lake, state, types.select("product_id"), month).persist(StorageLevel.MEMORY_AND_DISK)
+    pairs = kept.enter_context(persisted(pairs.withColumn("added_up", F.col("score"))))
+    truth = kept.enter_context(persisted(bought_in(lake, state, types.select("product_id"), month)))
     scores = score_needs(lake, settings, before, pairs).select(
         "customer_id", F.col("need").alias("product_id"), F.col("need_score").alias("score")
     )
-    needs = _add_up(pairs).join(scores, on=["customer_id", "product_id"], how="inner")
-    needs = needs.persist(StorageLevel.MEMORY_AND_DISK)
+    needs = kept.enter_context(persisted(_add_up(pairs).join(scores, on=["customer_id", "product_id"], how="inner")))
     lists = {name: ranking(pairs) for name, ranking in _RANKINGS.items() if name in methods}
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
     decided = lake.read(LIST_DECISIONS, [before])
@@ -126,16 +125,16 @@ def _needs_bought(truth: DataFrame, types: DataFrame, needs: DataFrame) -> DataF
 
 
 def _add_results(results: dict, month: str, prefix: str, judged: DataFrame, k: int) -> None:
-    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
-    for row in mean_metrics(judged, k).collect():
+    with persisted(judged) as each:
+        means, paired = mean_metrics(each, k).collect(), paired_differences(each, AGAINST, k).collect()
+    for row in means:
         result = results.setdefault((month, row.method), {"month": month, "method": row.method, "customers": 0})
         result[f"{prefix}{row.metric}"], result[f"{prefix}{row.metric}_se"] = row.value, row.standard_error
         if row.metric.startswith("recall@"):
             result["customers"] = row.customers
-    for row in paired_differences(judged, AGAINST, k).collect():
+    for row in paired:
         name = f"{prefix}{row.metric}_vs_{AGAINST}"
         results[month, row.method] |= {name: row.difference, f"{name}_se": row.difference_se}
-    judged.unpersist()
 
 
 def render_table(results: Sequence[dict[str, object]], k: int = 10, prefix: str = "") -> str:

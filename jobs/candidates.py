@@ -1,9 +1,9 @@
 """State, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -11,18 +11,18 @@ from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
-from transforms.candidates import CandidateParams, anchors, flag_history, propose, text_key
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, text_key
 from transforms.catalogue import as_of_end_of
 from transforms.due_dates import DueDateParams, due_date, due_dates
 from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
-from transforms.needs import as_needs, need_probabilities
+from transforms.needs import as_needs, cohere, need_probabilities
 from transforms.pair_features import feature_columns, pair_features
 from transforms.ranking import Ranker
 from transforms.replenishment import PAIR, ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
-from warehouse.lake import Lake
+from warehouse.lake import Lake, persisted
 from warehouse.settings import Settings
 from warehouse.text_index import nearest_texts
 from warehouse.vectors import open_vectors
@@ -62,23 +62,20 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[str, object]]:
     params = CandidateParams()
-    judged = score_history(lake, settings, month).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
-        copurchase = lake.require_months(COPURCHASE, [month])
+    frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
+    copurchase = lake.require_months(COPURCHASE, [month])
+    with ExitStack() as kept:
+        judged = kept.enter_context(persisted(score_history(lake, settings, month)))
         eligible = judged.where(F.col("drop_reason").isNull())
-        flagged = flag_history(eligible, frequency, month, params)
-        anchor_items = anchors(flagged, params).persist(StorageLevel.MEMORY_AND_DISK)
+        needs = kept.enter_context(persisted(score_needs(lake, settings, month, eligible)))
+        flagged = flag_history(eligible, frequency, leads(eligible, needs, params), month, params)
+        anchor_items = kept.enter_context(persisted(anchors(flagged, params)))
         neighbours = _neighbours(lake, settings, month, anchor_items)
         proposed = propose(flagged, anchor_items, neighbours, copurchase, params)
-        needs = score_needs(lake, settings, month, eligible)
         known = proposed.join(needs, on=["customer_id", "need"], how="inner").withColumn("month", F.lit(month))
-        rows = lake.replace_months(CANDIDATES, _dated(known), [month])
-        anchor_items.unpersist()
+        rows = lake.replace_months(CANDIDATES, _dated(cohere(known)), [month])
         dropped = judged.where(F.col("drop_reason").isNotNull()).groupBy("drop_reason").count().collect()
         return rows, {**_sources(lake, month), "dropped": {row["drop_reason"]: row["count"] for row in dropped}}
-    finally:
-        judged.unpersist()
 
 
 def _dated(candidates: DataFrame) -> DataFrame:

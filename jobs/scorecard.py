@@ -5,8 +5,8 @@ that may stand on a list count. All methods share customers, cutoff and truth.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -17,7 +17,7 @@ from transforms.catalogue import as_of_end_of
 from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
-from warehouse.lake import Lake
+from warehouse.lake import Lake, persisted
 from warehouse.months import add_months, first_date
 from warehouse.settings import Settings
 
@@ -53,28 +53,26 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable").select("product_id")
-    history = state.join(goods, on="product_id", how="left_semi").persist(StorageLevel.MEMORY_AND_DISK)
     truth = bought_in(lake, state, goods, month)
-    lists = {
-        "published": listed_lines(decisions),
-        "personal_top": personal_top(history),
-        "decayed_frequency": decayed_frequency(history),
-    }
-    judged = judge_lists(lists, truth, K).persist(StorageLevel.MEMORY_AND_DISK)
-    means = mean_metrics(judged, K)
-    paired = paired_differences(judged.where(F.col("method").isin("published", AGAINST)), AGAINST, K).select(
-        "method",
-        F.concat("metric", F.lit(f"_vs_{AGAINST}")).alias("metric"),
-        F.col("difference").alias("value"),
-        F.col("difference_se").alias("standard_error"),
-        "customers",
-    )
-    rows = means.unionByName(paired).withColumn("month", F.lit(month))
-    # A few rows: collected once here, not computed anew by every reader.
-    result = lake.spark.createDataFrame(rows.collect(), rows.schema)
-    judged.unpersist()
-    history.unpersist()
-    return result
+    with ExitStack() as kept:
+        history = kept.enter_context(persisted(state.join(goods, on="product_id", how="left_semi")))
+        lists = {
+            "published": listed_lines(decisions),
+            "personal_top": personal_top(history),
+            "decayed_frequency": decayed_frequency(history),
+        }
+        judged = kept.enter_context(persisted(judge_lists(lists, truth, K)))
+        means = mean_metrics(judged, K)
+        paired = paired_differences(judged.where(F.col("method").isin("published", AGAINST)), AGAINST, K).select(
+            "method",
+            F.concat("metric", F.lit(f"_vs_{AGAINST}")).alias("metric"),
+            F.col("difference").alias("value"),
+            F.col("difference_se").alias("standard_error"),
+            "customers",
+        )
+        rows = means.unionByName(paired).withColumn("month", F.lit(month))
+        # A few rows: collected once here, not computed anew by every reader.
+        return lake.spark.createDataFrame(rows.collect(), rows.schema)
 
 
 def listed_lines(decisions: DataFrame) -> DataFrame:

@@ -6,14 +6,15 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.baselines import decayed_frequency, personal_top
-from transforms.candidates import CandidateParams, anchors, flag_history, propose
-from transforms.needs import need_probabilities
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose
+from transforms.needs import cohere, need_probabilities
 
 HISTORY = (
     "customer_id string, product_id string, text_key long, need string, score double, probability double, "
     "gap_days double, units_per_order double, orders long, "
     "last_ordered_date date"
 )
+NEEDS = "customer_id string, need string, need_probability double, need_score double"
 MILK, SKIM, BREAD, SOAP = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 
 
@@ -25,14 +26,16 @@ def pair(product, text, probability, due="2017-06-03", customer="c"):
 
 @pytest.fixture
 def proposed(spark):
-    def run(rows, frequent=(), near=(), together=(), **bounds):
-        params = CandidateParams(**bounds)
+    def run(rows, frequent=(), near=(), together=(), likely=0.0, **bounds):
+        params = CandidateParams(**{"min_needs": 0} | bounds)
         frequency = spark.createDataFrame(
             [("c", product, 2, True) for product in frequent],
             "customer_id string, product_id string, orders int, is_high_frequency boolean",
         )
         keyed = [(customer, product, int(text[:15], 16), "need", *rest) for customer, product, text, *rest in rows]
-        history = flag_history(spark.createDataFrame(keyed, HISTORY), frequency, "2017-05", params)
+        scored = spark.createDataFrame(keyed, HISTORY)
+        needs = spark.createDataFrame([("c", "need", likely, likely)], NEEDS)
+        history = flag_history(scored, frequency, leads(scored, needs, params), "2017-05", params)
         neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
         copurchase = spark.createDataFrame(
             list(together),
@@ -53,6 +56,15 @@ def test_due_is_expected_by_the_end_of_next_month_and_likely_enough(proposed):
 
 def test_what_is_likely_is_due_whatever_its_date(proposed):
     assert set(proposed([pair("p1", MILK, 0.4, due="2017-07-01")])) == {"p1"}
+
+
+def test_the_best_product_of_a_likely_need_is_due_and_stays_within_the_bound(proposed):
+    rows = [pair(f"p{n}", f"{n:064d}", 0.01 + n / 1000, due="2017-09-01") for n in range(5)]
+    assert set(proposed(rows, likely=0.1)) == set()
+    assert set(proposed(rows, likely=0.1, min_needs=1)) == {"p4"}, "everybody has a list"
+    found = proposed([*rows, pair("soon", SOAP, 0.001)], likely=0.3, max_candidates=1)
+    assert set(found) == {"p4"}
+    assert found["p4"].is_due
 
 
 def test_high_frequency_items_stand_whatever_their_date(proposed):
@@ -95,6 +107,16 @@ def test_a_need_is_as_likely_as_any_of_its_products(spark):
     assert known[("c", "MILK")] == pytest.approx(1 - 0.5 * 0.8)
     assert 0.999 < known[("c", "SOAP")] <= 1
     assert known[("d", "MILK")] == 0
+
+
+def test_no_need_is_less_likely_than_one_of_its_products(spark):
+    rows = [("c", "MILK", 0.5, 0.4), ("c", "MILK", 0.1, 0.4), ("c", "SOAP", 0.1, 0.3)]
+    frame = spark.createDataFrame(rows, "customer_id string, need string, probability double, need_probability double")
+    assert sorted((row.need, row.need_probability) for row in cohere(frame).collect()) == [
+        ("MILK", 0.5),
+        ("MILK", 0.5),
+        ("SOAP", 0.3),
+    ]
 
 
 def test_baselines(spark):

@@ -23,12 +23,14 @@ class CandidateParams:
     ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up, or
     tried once). ``likely``: an item as likely as this is due, whatever its date says.
     ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
-    customer that lead to others. ``max_candidates``: kept for a customer.
+    customer that lead to others. ``min_needs``: needs of a customer that are offered a line however unlikely they are,
+    as many as a short list has. ``max_candidates``: kept for a customer.
     """
 
     min_due_probability: float = 0.02
     likely: float = 0.15
     min_similarity: float = 0.7
+    min_needs: int = 10
     max_anchors: int = 20
     max_candidates: int = 60
 
@@ -38,18 +40,40 @@ def text_key(text_hash: str) -> Column:
     return F.conv(F.substring(text_hash, 1, 15), 16, 10).cast("long")
 
 
-def flag_history(forecast: DataFrame, frequency: DataFrame, month: str, params: CandidateParams) -> DataFrame:
+def leads(history: DataFrame, needs: DataFrame, params: CandidateParams) -> DataFrame:
+    """The best product of each need that may take a line: ``customer_id, product_id, lead_score``.
+
+    Those of needs that are likely in the month after: where a household switches among many products, the need is
+    likely and none of them is. And those of the customer's likeliest needs, so that everybody has a list.
+
+    Args:
+        history: ``customer_id, product_id, need, score``, one row a pair.
+        needs: ``customer_id, need, need_probability, need_score``.
+        params: ``likely``, ``min_needs``.
+    """
+    best = history.groupBy("customer_id", "need").agg(F.max(F.struct("score", "product_id")).alias("best"))
+    place = F.row_number().over(Window.partitionBy("customer_id").orderBy(F.desc("need_score"), "need"))
+    wanted = (F.col("need_probability") >= params.likely) | (F.col("place") <= params.min_needs)
+    found = best.join(needs.withColumn("place", place).where(wanted), on=["customer_id", "need"], how="inner")
+    return found.select("customer_id", "best.product_id", F.col("need_score").alias("lead_score"))
+
+
+def flag_history(
+    forecast: DataFrame, frequency: DataFrame, lead_items: DataFrame, month: str, params: CandidateParams
+) -> DataFrame:
     """Marks the due and the high-frequency items of each customer's history.
 
-    Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``
-    and ``orders_in_month``. Due: likely in the month after, or expected by its end and not too unlikely.
+    Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``,
+    ``orders_in_month`` and ``lead_score`` (:func:`leads`). Due: likely in the month after, the best product of a need
+    that may take a line, or expected by the month's end and not too unlikely.
     """
     next_end = F.lit(last_date(add_months(month, 1)))
     this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
     by_rhythm = F.date_add("last_ordered_date", F.round("gap_days").cast("int"))
     is_expected = (by_rhythm <= next_end) & (F.col("probability") >= params.min_due_probability)
-    is_due = is_expected | (F.col("probability") >= params.likely)
-    return forecast.join(this_month, on=PAIR, how="left").withColumns(
+    is_due = is_expected | (F.col("probability") >= params.likely) | F.col("lead_score").isNotNull()
+    known = forecast.join(this_month, on=PAIR, how="left").join(lead_items.hint("shuffle_hash"), on=PAIR, how="left")
+    return known.withColumns(
         {
             "orders_in_month": F.coalesce("orders_in_month", F.lit(0)),
             "is_high_frequency": F.coalesce("is_high_frequency", F.lit(False)),
@@ -110,7 +134,9 @@ def propose(
         )
         .where("is_due OR is_high_frequency OR is_similar_in_history OR is_copurchased")
     )
-    best_first = Window.partitionBy("customer_id").orderBy(F.desc("score"), "product_id")
+    # The best product of a likely need stays, however many products of other needs are likelier.
+    worth = F.greatest("score", F.coalesce("lead_score", F.lit(0.0)))
+    best_first = Window.partitionBy("customer_id").orderBy(worth.desc(), "product_id")
     bounded = flagged.withColumn("place", F.row_number().over(best_first))
     kept = bounded.where(F.col("place") <= params.max_candidates)
     return kept.select(*[name for name in CANDIDATES.column_names if name in kept.columns])

@@ -7,7 +7,7 @@ Households switch brand and size within a need, so what is likely is the need ra
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
@@ -40,6 +40,15 @@ def need_probabilities(history: DataFrame) -> DataFrame:
     ``need_probability``.
     """
     return history.groupBy("customer_id", "need").agg(any_of("probability").alias("need_probability"))
+
+
+def cohere(candidates: DataFrame) -> DataFrame:
+    """The candidates with no need less likely than one of its products, which two rankers may say.
+
+    Shape: rows in = rows out; ``need_probability`` changes, one value a (customer_id, need).
+    """
+    of_need = Window.partitionBy("customer_id", "need")
+    return candidates.withColumn("need_probability", F.greatest("need_probability", F.max("probability").over(of_need)))
 
 
 def as_needs(state: DataFrame) -> DataFrame:

@@ -3,9 +3,11 @@
 Not here: what stands in a table (``warehouse/contracts``) and how it is computed (``transforms``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -123,6 +125,16 @@ class Lake:
 def open_lake(spark: SparkSession, settings: Settings) -> Lake:
     """The lake of the settings."""
     return Lake(spark, settings.lake)
+
+
+@contextmanager
+def persisted(frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame, computed once and kept until the ``with`` ends, also where it fails."""
+    kept = frame.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        yield kept
+    finally:
+        kept.unpersist()
 
 
 def conform(table: Table, frame: DataFrame) -> DataFrame:

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     dismissal_days: int = Field(
         90, ge=0, description="days that a product dismissed from a list stays off the customer's lists; 0: none"
     )
-    pantry_guard: bool = Field(True, description="leave out what a customer has stocked up on beyond the next month")
+    pantry_guard: bool = Field(False, description="leave out what a customer has stocked up on beyond the next month")
     list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
     list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 
