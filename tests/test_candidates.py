@@ -59,7 +59,7 @@ def test_what_is_likely_is_due_whatever_its_date(proposed):
 
 
 def test_the_best_product_of_a_likely_need_is_due_and_stays_within_the_bound(proposed):
-    rows = [pair(f"p{n}", f"{n:064d}", 0.01 + n / 1000, due="2017-09-01") for n in range(5)]
+    rows = [pair(f"p{n}", str(n) * 64, 0.01 + n / 1000, due="2017-09-01") for n in range(5)]
     assert set(proposed(rows, likely=0.1)) == set()
     assert set(proposed(rows, likely=0.1, min_needs=1)) == {"p4"}, "everybody has a list"
     found = proposed([*rows, pair("soon", SOAP, 0.001)], likely=0.3, max_candidates=1)
