@@ -14,15 +14,15 @@ import numpy as np
 from pyspark.sql import functions as F
 
 from benchmarks.due_dates import due_date_table, measure_due_dates, said_table
+from benchmarks.judged_pairs import judged_pairs
 from benchmarks.quantities import measure_quantities, quantity_table
 from jobs.backtest import METHODS, backtest
-from jobs.candidates import score_history
 from jobs.cli import exit_on_error
-from jobs.scorecard import ACTIVE_MONTHS, AGAINST
+from jobs.scorecard import AGAINST
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKERS
 from warehouse.lake import Lake, open_lake
-from warehouse.months import add_months, first_date, month_range
+from warehouse.months import add_months, month_range
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
@@ -86,14 +86,10 @@ def _probabilities(lake: Lake, settings: Settings, month: str) -> dict[str, obje
     """The ranker's and the forecast's probabilities of the pairs with three purchases or more, against the month."""
     before = add_months(month, -1)
     columns = ("customer_id", "product_id", "probability", "forecast_probability", "purchase_days", "last_ordered_date")
-    since = F.add_months(F.lit(first_date(month)), -ACTIVE_MONTHS)
     bought = lake.require_months(PURCHASE_FREQUENCY, [month]).where("orders > 0")
     bought = bought.select("customer_id", "product_id", F.lit(True).alias("is_bought"))
-    pairs = score_history(lake, settings, before, columns)
-    active = pairs.where(F.col("last_ordered_date") >= since).select("customer_id").distinct()
     rows = (
-        pairs.where((F.col("purchase_days") >= 3) & F.coalesce(F.col("drop_reason") != "not_subscribable", F.lit(True)))
-        .join(active, "customer_id", "left_semi")
+        judged_pairs(lake, settings, before, columns)
         .join(bought, ["customer_id", "product_id"], "left")
         .select("probability", "forecast_probability", F.coalesce("is_bought", F.lit(False)).alias("is_bought"))
         .toArrow()

@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.candidates import score_history
-from jobs.scorecard import ACTIVE_MONTHS
+from benchmarks.judged_pairs import judged_pairs
 from transforms.due_dates import DueDateParams, due_dates, share_bought_by
 from transforms.interval_coverage import coverage, interval_position
 from warehouse.contracts.silver import ORDER_LINES
 from warehouse.lake import Lake
-from warehouse.months import add_months, days_in, first_date, last_date
+from warehouse.months import add_months, days_in, last_date
 from warehouse.settings import Settings
 
 GAMMA_SHAPE = 1.0 / 0.75**2
@@ -67,18 +66,13 @@ def _due_date_positions(lake: Lake, settings: Settings, month: str, last_month: 
 def _followed_pairs(lake: Lake, settings: Settings, before: str, last_month: str) -> pa.Table:
     """Pairs judged at the end of ``before``, with the date of the next purchase by the end of ``last_month``."""
     columns = ("customer_id", "product_id", "probability", "purchase_days", "gap_days", "last_ordered_date")
-    pairs = score_history(lake, settings, before, columns)
-    since = F.add_months(F.lit(first_date(add_months(before, 1))), -ACTIVE_MONTHS)
-    active = pairs.where(F.col("last_ordered_date") >= since).select("customer_id").distinct()
     later = (F.col("quantity") > 0) & F.col("ordered_date").between(
         F.date_add(F.lit(last_date(before)), 1), F.lit(last_date(last_month))
     )
     lines = lake.read(ORDER_LINES).where(later)
     bought = lines.groupBy("customer_id", "product_id").agg(F.min("ordered_date").alias("next_date"))
-    kept = pairs.where(
-        (F.col("purchase_days") >= 3) & F.coalesce(F.col("drop_reason") != "not_subscribable", F.lit(True))
-    )
-    kept = kept.join(active, "customer_id", "left_semi").join(bought, ["customer_id", "product_id"], "left")
+    pairs = judged_pairs(lake, settings, before, columns)
+    kept = pairs.join(bought, ["customer_id", "product_id"], "left")
     dated = due_dates(kept.withColumn("month", F.lit(before)), DueDateParams())
     wanted = ("probability", "gap_days", "last_ordered_date", "next_date", "due_date_p10", "due_date_p90")
     return dated.select(*wanted).toArrow()

@@ -10,7 +10,7 @@ import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import month_end
+from transforms.frequency import month_end, next_month_end
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def due_date(probability: Column, share: float, params: DueDateParams) -> Column
     Shape: for rows with ``month``.
     """
     end = month_end()
-    horizon = F.datediff(F.last_day(F.add_months(end, 1)), end)
+    horizon = F.datediff(next_month_end(), end)
     least = params.least_odds_probability
     clipped = F.least(F.greatest(probability, F.lit(least)), F.lit(1.0 - least))
     odds_ratio = F.lit(share / (1.0 - share)) * (1.0 - clipped) / clipped

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import month_end
+from transforms.frequency import next_month_end
 from warehouse.months import last_date, month_range
 
 DROP_REASONS = (
@@ -92,9 +92,8 @@ def enough_at_home(params: PantryParams) -> Column:
     Source: the pantry guard of the decisions issue.
     """
     usual_orders = F.try_divide("last_units", "units_per_order")
-    next_end = F.last_day(F.add_months(month_end(), 1))
     # Days are compared, not dates: a supply of very many days is no date, and the cast would fail.
-    outlasts = F.col("gap_days") * usual_orders > F.datediff(next_end, "last_ordered_date")
+    outlasts = F.col("gap_days") * usual_orders > F.datediff(next_month_end(), "last_ordered_date")
     return F.coalesce((usual_orders >= params.min_stock_up) & outlasts, F.lit(False))
 
 

@@ -83,6 +83,11 @@ def month_end() -> Column:
     return F.last_day(F.col("month").cast("date"))
 
 
+def next_month_end() -> Column:
+    """The last day of the month after the row's ``month``; read from the row as :func:`month_end` is."""
+    return F.last_day(F.add_months(month_end(), 1))
+
+
 def recency_weight(age_days: Column, half_life_days: float) -> Column:
     """``2 ** (-age / half_life)``: 1 for today, ½ a half-life ago (exponential forgetting)."""
     return F.pow(F.lit(2.0), -age_days / F.lit(half_life_days))

@@ -10,7 +10,7 @@ from math import log
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from transforms.frequency import HALF_LIFE_DAYS, month_end, recency_weight
+from transforms.frequency import HALF_LIFE_DAYS, month_end, next_month_end, recency_weight
 from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
 from warehouse.months import days_in, last_date
 
@@ -102,8 +102,8 @@ def forecast(state: DataFrame, params: ForecastParams) -> DataFrame:
     (Ehrenberg 1959, "The Pattern of Consumer Purchases"), where ``n`` (repeat purchases) and ``T`` (days observed)
     are both exponentially forgotten. Gap: mean shrunk towards the product type's, as in empirical Bayes.
     """
-    end, next_end = month_end(), F.last_day(F.add_months(month_end(), 1))
-    horizon = F.datediff(next_end, end)
+    end = month_end()
+    horizon = F.datediff(next_month_end(), end)
     half_life = params.half_life_days
     first_weight = recency_weight(F.datediff(end, "first_ordered_date"), half_life)
     observed_days = (half_life / log(2)) * (1 - first_weight)
