@@ -2,7 +2,10 @@
 # runs) and `api` (the lookup API). What they share is the home, a volume at /home/replenish/data.
 #   docker build --target orchestration -t replenish/orchestration .
 #   docker build --target api           -t replenish/api .
+# A third image, `llm`, is for SageMaker: see its stage.
 # Build argument TORCH: a uv torch backend, for example cpu; empty takes the registry's build, which is 4 GB larger.
+
+ARG ENGINE_IMAGE=vllm/vllm-openai:v0.11.0
 
 FROM python:3.11-slim-bookworm AS base
 RUN apt-get update \
@@ -49,3 +52,18 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["python", "-m", "warehouse.serving.api", "--host", "0.0.0.0", "--port", "8000"]
+
+
+# The model's container for SageMaker Batch Transform: an OpenAI-compatible engine, and in front of it GET /ping and
+# POST /invocations. SageMaker mounts the model at /opt/ml/model; REPLENISH_SERVED_MODEL is the name in REPLENISH_LLM.
+#   docker build --target llm -t replenish/llm .
+FROM ${ENGINE_IMAGE} AS llm
+WORKDIR /opt/replenish
+COPY requirements.lock ./
+RUN grep -E '^(openai|httpx|granian|fastapi|pydantic|pydantic-settings|prometheus-client)==' requirements.lock > llm.txt \
+ && python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -r llm.txt
+COPY warehouse warehouse
+ENV PYTHONPATH=/opt/replenish PYTHONUNBUFFERED=1
+EXPOSE 8080
+# SageMaker appends `serve`. Both die together: a dead engine fails the ping, which ends the container.
+ENTRYPOINT ["/bin/sh", "-c", "vllm serve /opt/ml/model --served-model-name \"$REPLENISH_SERVED_MODEL\" --port 8000 & exec .venv/bin/python -m warehouse.llm.container --engine http://127.0.0.1:8000/v1 --host 0.0.0.0 --port 8080"]

@@ -1,11 +1,11 @@
 """Runs every benchmark: ``make bench``. Results go to ``benchmarks/results``; each is a ratio within one run."""
 
-from benchmarks import quality_checks, serving
+from benchmarks import llm_client, quality_checks, serving
 
 
 def main() -> None:
     """One after the other, so that they do not share the machine."""
-    for benchmark in (serving, quality_checks):
+    for benchmark in (serving, llm_client, quality_checks):
         print(f"▸ {benchmark.__name__}", flush=True)
         benchmark.main()
 

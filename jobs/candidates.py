@@ -11,7 +11,7 @@ from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
-from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, text_key
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, shortlist, text_key
 from transforms.catalogue import as_of_end_of
 from transforms.due_dates import DueDateParams, due_date, due_dates
 from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
@@ -68,7 +68,8 @@ def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[st
         judged = kept.enter_context(persisted(score_history(lake, settings, month)))
         eligible = judged.where(F.col("drop_reason").isNull())
         needs = kept.enter_context(persisted(score_needs(lake, settings, month, eligible)))
-        flagged = flag_history(eligible, frequency, leads(eligible, needs, params), month, params)
+        looked_at = shortlist(eligible, leads(eligible, needs, params), params)
+        flagged = kept.enter_context(persisted(flag_history(looked_at, frequency, month, params)))
         anchor_items = kept.enter_context(persisted(anchors(flagged, params)))
         neighbours = _neighbours(lake, settings, month, anchor_items)
         proposed = propose(flagged, anchor_items, neighbours, copurchase, params)

@@ -15,17 +15,23 @@ from warehouse.spark import start_session
 Run = Callable[[Lake, Settings, Sequence[str]], JobReport]
 
 
-def run_job(run: Run, description: str | None, argv: Sequence[str] | None = None) -> None:
-    """Runs a monthly job from the command line and prints its report; exits 1 with one line on a known error."""
+def run_job(run: Run, description: str | None, argv: Sequence[str] | None = None, dry_run: Run | None = None) -> None:
+    """Runs a monthly job from the command line and prints its report; exits 1 with one line on a known error.
+
+    ``dry_run``, where there is one, runs in its stead with ``--dry-run``.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--month", required=True, help="month to compute, YYYY-MM")
     parser.add_argument("--to", help="last month, to compute several in order")
+    if dry_run:
+        parser.add_argument("--dry-run", action="store_true", help="say what it would take, and do nothing")
     arguments = parser.parse_args(argv)
+    chosen = dry_run if dry_run and arguments.dry_run else run
     with exit_on_error():
         settings = load_settings()
         months = month_range(arguments.month, arguments.to or arguments.month)
         lake = open_lake(start_session(settings), settings)
-        print(run(lake, settings, months).line())
+        print(chosen(lake, settings, months).line())
 
 
 @contextmanager

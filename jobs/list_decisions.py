@@ -2,20 +2,23 @@
 
 Requests that were answered before under the same id are not asked again. Every answer is judged
 (``transforms/guardrails.py``); a customer whose answer does not stand gets the policy's list, and the reason is
-counted. A run that is killed goes on with the shards that have no answers.
+counted. A run that is killed goes on with what has no answer. ``--dry-run`` says what a month will take.
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.champion import POLICY
 from jobs.cli import run_job
+from jobs.llm_estimate import TokenPrices, cost_usd, estimate, shards_of, token_prices
 from jobs.report import JobReport
-from transforms.guardrails import judge_answer
+from transforms.guardrails import Verdict, judge_answer
 from transforms.policy import decide
 from warehouse.contracts.gold import FINISH_REASONS, LIST_DECISIONS, LIST_REQUESTS
 from warehouse.contracts.table import arrow_schema, spark_schema
@@ -34,23 +37,33 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         MissingMonth: a month has no requests.
         SettingsError: the client that ``REPLENISH_LLM`` names is not available.
     """
-    client = open_client(settings.llm, decide)
+    client = open_client(settings, decide)
     folder = open_filesystem(settings.lake, settings.s3_endpoint)
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
         requests = lake.require_months(LIST_REQUESTS, [month])
-        shards = [row.shard for row in requests.select("shard").distinct().orderBy("shard").collect()]
-        asked = answer_month(folder, month, shards, client)
+        asked = answer_month(folder, month, shards_of(requests), client)
         rows[month] = lake.replace_months(LIST_DECISIONS, _decisions(requests, settings, month, client), [month])
-        details = {"client": client.name, "model": client.model, **asked, **_summary(lake, month)}
+        hit_share = round(asked["reused"] / max(asked["reused"] + asked["asked"], 1), 4)
+        details = {"client": client.name, "model": client.model, **asked, "cache_hit_share": hit_share}
+        details |= _summary(lake, month)
     return JobReport(LIST_DECISIONS.name, rows, details)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What tasks need to know of the client; no secret goes to them."""
+
+    client: str
+    model: str
+    prices: TokenPrices
 
 
 def _decisions(requests: DataFrame, settings: Settings, month: str, client: BatchClient) -> DataFrame:
     """Each task judges whole shards: it reads a shard's requests and responses from the store and joins them by id."""
-    uri, endpoint, list_size = settings.lake, settings.s3_endpoint, settings.list_size
-    name, model = client.name, client.model
+    uri, endpoint = settings.lake, settings.s3_endpoint
+    asked = _Asked(client.name, client.model, token_prices(settings))
 
     def judge(table: pa.Table) -> pa.Table:
         folder = open_filesystem(uri, endpoint)
@@ -59,34 +72,38 @@ def _decisions(requests: DataFrame, settings: Settings, month: str, client: Batc
         answers = (parse_response(line) for line in read_lines(folder, f"{responses_folder(month)}/{shard}"))
         by_id = {answer.custom_id: answer for answer in answers if answer}
         decided = [
-            _decide_one(row, bodies[row["custom_id"]], by_id.get(row["custom_id"]), name, model, list_size)
-            for row in table.to_pylist()
+            _decide_one(row, bodies[row["custom_id"]], by_id.get(row["custom_id"]), asked) for row in table.to_pylist()
         ]
         return pa.Table.from_pylist(decided, schema=arrow_schema(LIST_DECISIONS))
 
     return requests.groupBy("shard").applyInArrow(judge, spark_schema(LIST_DECISIONS))
 
 
-def _decide_one(row: dict, request: dict, answer: Answer | None, name: str, model: str, list_size: int) -> dict:
+def _decide_one(row: dict, request: dict, answer: Answer | None, asked: _Asked) -> dict:
     content = json.loads(request["body"]["messages"][-1]["content"])
     if answer is None:
-        accepted, fallback = None, "missing_answer"
+        verdict = Verdict(None, "missing_answer")
     else:
-        accepted, fallback = judge_answer(answer.content, answer.finish_reason, row["candidate_ids"], list_size)
-    items = [item.model_dump() for item in accepted.items] if accepted else decide(content)["items"]
+        verdict = judge_answer(answer.content, answer.finish_reason, content)
+    accepted = verdict.answer
+    by_policy = decide(content)["items"]
+    items = [item.model_dump() for item in accepted.items] if accepted else by_policy
+    prompt_tokens, completion_tokens = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
     finish = answer.finish_reason if answer else "missing"
     return {
         "month": row["month"],
         "customer_id": row["customer_id"],
-        "decided_by": name if accepted else "policy",
-        "model": model,
+        "decided_by": asked.client if accepted else POLICY,
+        "model": asked.model,
         "prompt_hash": row["prompt_hash"],
-        "prompt_tokens": answer.prompt_tokens if answer else 0,
-        "completion_tokens": answer.completion_tokens if answer else 0,
-        "cost_usd": 0.0,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "cost_usd": cost_usd(prompt_tokens, completion_tokens, asked.prices),
         "finish_reason": finish if finish in FINISH_REASONS else "error",
-        "fallback_reason": fallback,
+        "fallback_reason": verdict.fallback,
+        "repairs": list(verdict.repairs),
         "items": list(_lines(items, content, row)),
+        "policy_items": None if asked.client == POLICY else list(_lines(by_policy, content, row)),
     }
 
 
@@ -125,8 +142,15 @@ def _summary(lake: Lake, month: str) -> dict[str, object]:
         F.sum((F.size("items") == 0).cast("int")).alias("empty_lists"),
     ).first()
     fallbacks = decisions.where("fallback_reason IS NOT NULL").groupBy("fallback_reason").count().collect()
-    return {**totals.asDict(), "fallbacks": {row["fallback_reason"]: row["count"] for row in fallbacks}}
+    repairs = decisions.select(F.explode("repairs").alias("repair")).groupBy("repair").count().collect()
+    customers = decisions.count()
+    return {
+        **totals.asDict(),
+        "cost_usd_per_thousand_customers": round(1000 * (totals.cost_usd or 0) / max(customers, 1), 4),
+        "fallbacks": {row["fallback_reason"]: row["count"] for row in fallbacks},
+        "repairs": {row["repair"]: row["count"] for row in repairs},
+    }
 
 
 if __name__ == "__main__":
-    run_job(run, __doc__)
+    run_job(run, __doc__, dry_run=estimate)

@@ -4,7 +4,7 @@ Tasks render and write the shards themselves; nothing is collected. A shard hold
 """
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, isnan
 from operator import itemgetter
 
 import pandas as pd
@@ -79,7 +79,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first), ``monthly_budget_usd``."""
+    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first), and the customer's
+    ``monthly_budget_usd`` and ``diets``, null where none is known.
+    """
     candidates = lake.require_months(CANDIDATES, [month])
     names = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     names = names.select("product_id", "name", F.col("price_usd").cast("double").alias("price_usd"))
@@ -91,8 +93,10 @@ def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
     )
     grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
-    budgets = customers.select("customer_id", F.col("monthly_budget_usd").cast("double").alias("monthly_budget_usd"))
-    known = grouped.withColumn("candidates", best_first).join(budgets, on="customer_id", how="left")
+    limits = customers.select(
+        "customer_id", F.col("monthly_budget_usd").cast("double").alias("monthly_budget_usd"), "diets"
+    )
+    known = grouped.withColumn("candidates", best_first).join(limits, on="customer_id", how="left")
     return _assign_shards(known, candidates.select("customer_id").distinct().count())
 
 
@@ -111,10 +115,13 @@ def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: st
 
     def write(shard: pd.DataFrame) -> pd.DataFrame:
         lines, rows = [], []
-        of_each = zip(shard["customer_id"], shard["candidates"], shard["monthly_budget_usd"], strict=True)
-        for customer_id, candidates, budget in sorted(of_each, key=itemgetter(0)):
-            needs, left_out = fit_budget(needs_of(candidates), budget, list_size)
-            body = render_body(needs, month, model, list_size)
+        columns = ("customer_id", "candidates", "monthly_budget_usd", "diets")
+        of_each = zip(*(shard[name] for name in columns), strict=True)
+        for customer_id, candidates, budget, diets in sorted(of_each, key=itemgetter(0)):
+            limit = None if budget is None or isnan(budget) else budget
+            needs, left_out = fit_budget(needs_of(candidates), limit, list_size)
+            suits = () if diets is None else tuple(diets)
+            body = render_body(needs, month, model, list_size, limit, suits)
             digest = prompt_hash(body, TEMPLATE_VERSION)
             custom_id = f"{pseudonym(customer_id, salt)}-{month}-{digest[:16]}"
             lines.append(request_line(custom_id, body))

@@ -18,6 +18,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.champion import Champion, choose_champion, published_lists
 from jobs.cli import exit_on_error
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
@@ -44,7 +45,8 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
-        lines = list_lines(lake, settings, month)
+        champion = choose_champion(lake, settings, month)
+        lines = list_lines(lake, settings, month, champion)
         now = datetime.now(UTC)
         written = {"lines": 0}
 
@@ -63,6 +65,7 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         rows[month] = written["lines"]
         details = {
             "outcome": report.outcome,
+            "champion": f"{champion.name}: {champion.why}",
             "live_version": report.live.version,
             "customers": report.live.customers,
             "previous_version": report.previous.version if report.previous else "none",
@@ -73,13 +76,14 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     return JobReport(SUBSCRIBE_SAVE_LISTS.name, rows, details)
 
 
-def list_lines(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """Every line of the month's lists with product names, prices and consent; no version and no dates of it yet."""
+def list_lines(lake: Lake, settings: Settings, month: str, champion: Champion) -> DataFrame:
+    """Every line of the champion's lists with product names, prices and consent; no version and no dates of it yet."""
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     products = products.select("product_id", "name", "price_usd")
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
     consent = customers.select("customer_id", F.col("consent_email").alias("has_consent_email"))
-    lines = lake.require_months(LIST_DECISIONS, [month]).select("month", "customer_id", F.inline("items"))
+    decisions = published_lists(lake.require_months(LIST_DECISIONS, [month]), champion)
+    lines = decisions.select("month", "customer_id", F.inline("items"))
     return (
         lines.drop("alternates")
         .join(products, on="product_id", how="inner")

@@ -6,6 +6,7 @@ from all of the months. Run by hand with ``python -m jobs.rankers --month 2017-0
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
@@ -39,18 +40,26 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     details: dict[str, object] = {}
     for month in sorted(months):
         examples = _examples(lake, month_range(add_months(month, 1 - params.months), month))
-        trained = []
+        taught = {}
         for target, of_target in examples.items():
             bought = int(of_target.is_bought.sum())
             too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
             if note := unusable or too_few:
                 details[target] = f"{note}: no ranker, the forecast's probability stands"
-                continue
-            ranker, metrics = _train(of_target, params)
-            trained.append(_row(month, target, ranker, metrics, of_target))
-            months_found = ", ".join(of_target.months_found)
-            details[target] = {"examples": len(of_target.is_bought), "training_months": months_found, **metrics}
-        frame = lake.spark.createDataFrame(pa.Table.from_pylist(trained, schema=arrow_schema(RANKERS)))
+            else:
+                taught[target] = of_target
+        # Side by side: one training uses one core.
+        with ThreadPoolExecutor(len(TARGETS)) as pool:
+            trained = dict(zip(taught, pool.map(lambda each: _train(each, params), taught.values()), strict=True))
+        rankers = [_row(month, target, *trained[target], taught[target]) for target in trained]
+        for target, (_, metrics) in trained.items():
+            months_found = ", ".join(taught[target].months_found)
+            details[target] = {
+                "examples": len(taught[target].is_bought),
+                "training_months": months_found,
+                **metrics,
+            }
+        frame = lake.spark.createDataFrame(pa.Table.from_pylist(rankers, schema=arrow_schema(RANKERS)))
         rows[month] = lake.replace_months(RANKERS, frame, [month])
     return JobReport(RANKERS.name, rows, details)
 

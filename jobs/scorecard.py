@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.champion import MODEL, POLICY, choose_champion, published_lists
 from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
@@ -43,7 +44,8 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     """Metrics of every method in ``month``, and how far the published lists are from personal top, paired by customer
-    (``recall@10_vs_personal_top`` …): columns of ``gold/scorecard``.
+    (``recall@10_vs_personal_top`` …); where a model was asked, the same of its lists against the policy's for the same
+    customers, and their cost: columns of ``gold/scorecard``.
 
     Raises:
         MissingMonth: nothing was decided at the end of the month before, or the month has no purchases.
@@ -57,22 +59,44 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     with ExitStack() as kept:
         history = kept.enter_context(persisted(state.join(goods, on="product_id", how="left_semi")))
         lists = {
-            "published": listed_lines(decisions),
+            "published": listed_lines(published_lists(decisions, choose_champion(lake, settings, before))),
             "personal_top": personal_top(history),
             "decayed_frequency": decayed_frequency(history),
         }
+        asked = decisions.where("policy_items IS NOT NULL")
+        was_asked = not asked.isEmpty()
+        if was_asked:
+            lists[MODEL] = listed_lines(decisions)
+            lists[POLICY] = listed_lines(decisions.withColumn("items", F.col("policy_items")))
         judged = kept.enter_context(persisted(judge_lists(lists, truth, K)))
-        means = mean_metrics(judged, K)
-        paired = paired_differences(judged.where(F.col("method").isin("published", AGAINST)), AGAINST, K).select(
-            "method",
-            F.concat("metric", F.lit(f"_vs_{AGAINST}")).alias("metric"),
-            F.col("difference").alias("value"),
-            F.col("difference_se").alias("standard_error"),
-            "customers",
-        )
-        rows = means.unionByName(paired).withColumn("month", F.lit(month))
+        rows = mean_metrics(judged, K).unionByName(_paired(judged, "published", AGAINST))
+        if was_asked:
+            rows = rows.unionByName(_paired(judged, MODEL, POLICY)).unionByName(_cost(asked))
+        rows = rows.withColumn("month", F.lit(month))
         # A few rows: collected once here, not computed anew by every reader.
         return lake.spark.createDataFrame(rows.collect(), rows.schema)
+
+
+def _paired(judged: DataFrame, method: str, against: str) -> DataFrame:
+    """How far a method is from another, customer by customer: metrics ``recall@10_vs_<against>`` …"""
+    return paired_differences(judged.where(F.col("method").isin(method, against)), against, K).select(
+        "method",
+        F.concat("metric", F.lit(f"_vs_{against}")).alias("metric"),
+        F.col("difference").alias("value"),
+        F.col("difference_se").alias("standard_error"),
+        "customers",
+    )
+
+
+def _cost(asked: DataFrame) -> DataFrame:
+    """What the model's lists cost: one row, US dollars per thousand customers."""
+    return asked.agg(
+        F.lit(MODEL).alias("method"),
+        F.lit("cost_usd_per_thousand").alias("metric"),
+        (1000 * F.avg("cost_usd")).alias("value"),
+        F.lit(None).cast("double").alias("standard_error"),
+        F.count(F.lit(1)).alias("customers"),
+    )
 
 
 def listed_lines(decisions: DataFrame) -> DataFrame:

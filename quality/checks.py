@@ -23,6 +23,7 @@ from quality.measures import (
     Measure,
     balanced,
     distribution_shift,
+    fallback_share,
     is_loss,
     rows_by_month,
     volume_drift,
@@ -70,7 +71,7 @@ def monthly_check(table: Table) -> dg.AssetChecksDefinition:
             frame,
             table,
             references=_references(lake, table),
-            measures=list(_measures(lake, table, frame, months)),
+            measures=list(_measures(platform, table, frame, months)),
         )
         return _result(report)
 
@@ -83,8 +84,11 @@ def _references(lake: Lake, table: Table) -> list[Reference]:
     return []
 
 
-def _measures(lake: Lake, table: Table, frame: DataFrame, months: Sequence[str]) -> list[Measure]:
+def _measures(platform: Platform, table: Table, frame: DataFrame, months: Sequence[str]) -> list[Measure]:
+    lake = platform.lake()
     measures: list[Measure] = []
+    if table is gold.LIST_DECISIONS:
+        measures.append(fallback_share(frame, platform.settings().llm_max_fallback_share))
     if table.name in VOLUME_TABLES:
         since = add_months(months[0], -6)
         recent = lake.read(table).where((F.col("month") >= since) & (F.col("month") <= months[-1]))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from transforms.drift import distribution_drift, volume_ratio
 
@@ -23,7 +24,8 @@ SHIFT_LIMIT = 0.2
 SHIFT_COLUMNS = {
     "silver/order_lines": "line_amount_usd",
     "gold/purchase_frequency": "spend_usd",
-    "gold/candidates": "probability",
+    # Not the probability: calibration makes steps of it, which differ from month to month.
+    "gold/candidates": "score",
 }
 
 
@@ -73,6 +75,13 @@ def distribution_shift(now: DataFrame, before: DataFrame, column: str, month: st
     index = distribution_drift(now, before, column)
     text = f"{column} of {month} is spread as in the month before: stability index at most {SHIFT_LIMIT:g}"
     return Measure("shift", f"shift of {column} {month}", index, text, 0.0, SHIFT_LIMIT, is_blocking=False)
+
+
+def fallback_share(decisions: DataFrame, limit: float) -> Measure:
+    """Share of customers whose answer did not stand, so that the policy decided. Blocks above the limit."""
+    share = decisions.agg(F.avg(F.col("fallback_reason").isNotNull().cast("double"))).first()[0]
+    text = f"answers of at most {limit:.0%} of the customers fall back (REPLENISH_LLM_MAX_FALLBACK_SHARE)"
+    return Measure("fallbacks", "fallback share", share, text, 0.0, limit, is_blocking=True)
 
 
 def balanced(rows_in: int, kept: int, quarantined: int, duplicates: int) -> Measure:

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.baselines import decayed_frequency, personal_top
-from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, shortlist
 from transforms.needs import cohere, need_probabilities
 
 HISTORY = (
@@ -35,7 +35,8 @@ def proposed(spark):
         keyed = [(customer, product, int(text[:15], 16), "need", *rest) for customer, product, text, *rest in rows]
         scored = spark.createDataFrame(keyed, HISTORY)
         needs = spark.createDataFrame([("c", "need", likely, likely)], NEEDS)
-        history = flag_history(scored, frequency, leads(scored, needs, params), "2017-05", params)
+        looked_at = shortlist(scored, leads(scored, needs, params), params)
+        history = flag_history(looked_at, frequency, "2017-05", params)
         neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
         copurchase = spark.createDataFrame(
             list(together),
@@ -133,3 +134,12 @@ def test_baselines(spark):
     assert top == {1: "often", 2: "first", 3: "lately"}
     decayed = decayed_frequency(state).where(F.col("rank") == 1).first()
     assert decayed.product_id == "lately"
+
+
+def test_what_is_looked_at_is_bounded_but_the_best_product_of_a_likely_need_always_is(spark):
+    rows = [("c", "p1", "milk", 0.5), ("c", "p2", "milk", 0.4), ("c", "p3", "milk", 0.3), ("c", "p4", "soap", 0.1)]
+    history = spark.createDataFrame(rows, "customer_id string, product_id string, need string, score double")
+    needs = spark.createDataFrame([("c", "soap", 0.9, 0.9)], NEEDS)
+    params = CandidateParams(max_history=2, min_needs=0)
+    found = shortlist(history, leads(history, needs, params), params).collect()
+    assert {row.product_id: row.lead_score for row in found} == {"p1": None, "p2": None, "p4": 0.9}

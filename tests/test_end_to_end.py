@@ -3,7 +3,9 @@
 60 households and four months: three as one history run, the fourth by itself, with the definitions that the UI loads.
 """
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,9 +18,20 @@ import pytest
 from pyspark.sql import functions as F
 
 from assets.factory import asset_key
-from jobs import candidates, list_decisions, list_requests, publish, ranker_examples, rankers, replenishment_state
+from jobs import (
+    candidates,
+    list_decisions,
+    list_requests,
+    publish,
+    ranker_examples,
+    rankers,
+    replenishment_state,
+    scorecard,
+)
 from jobs.backtest import METHODS, backtest
+from jobs.champion import MODEL, POLICY, Champion, choose_champion
 from jobs.land_complete_journey import land
+from jobs.publish import list_lines
 from jobs.scorecard import scorecard_rows
 from orchestration.run import run_months
 from orchestration.sensors import late_rows, stale_months
@@ -26,6 +39,7 @@ from warehouse.contracts import TABLES, gold, serving, silver
 from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE
 from warehouse.errors import PermanentError
 from warehouse.lake import Lake
+from warehouse.llm.stand_in_process import running
 from warehouse.serving.store import open_store
 from warehouse.settings import Settings, load_settings
 
@@ -283,3 +297,43 @@ def test_a_failed_blocking_check_stops_the_month_and_publishes_nothing(lake, pla
 
 def _newest_order_lines(instance) -> int:
     return instance.fetch_materializations(asset_key(silver.ORDER_LINES), limit=1).records[0].storage_id
+
+
+def test_requests_hold_nothing_that_names_a_customer_or_a_product(lake, platform_settings):
+    products = {row.product_id for row in lake.read(silver.PRODUCTS_TABLE).select("product_id").collect()}
+    rows = {row.custom_id: row for row in lake.read(gold.LIST_REQUESTS, ["2017-04"]).collect()}
+    folder = Path(platform_settings.lake) / "llm" / "2017-04" / "requests"
+    lines = [json.loads(line) for shard in folder.glob("*.jsonl") for line in shard.read_text().splitlines()]
+    assert {line["custom_id"] for line in lines} == rows.keys()
+    for line in lines:
+        content = json.loads(line["body"]["messages"][-1]["content"])
+        assert content.keys() == {"month", "limits", "candidates"}
+        assert content["limits"].keys() <= {"list_size", "max_quantity", "cadences_days", "diets", "monthly_budget_usd"}
+        assert not any(part.endswith("_id") for candidate in content["candidates"] for part in candidate)
+        words = set(re.findall(r"\w+", json.dumps(line)))
+        assert not words & products
+        assert line["custom_id"].split("-")[0] != rows[line["custom_id"]].customer_id
+        assert "@" not in json.dumps(line)
+
+
+def test_a_model_is_asked_and_judged_and_must_earn_its_place(lake, overrides):
+    with running() as address:
+        asking = load_settings(**overrides, llm=f"openai:{address}/v1#stand-in", llm_output_usd_per_million="2.0")
+        list_requests.run(lake, asking, ["2017-03"])
+        first = list_decisions.run(lake, asking, ["2017-03"])
+        again = list_decisions.run(lake, asking, ["2017-03"])
+    assert (first.details["asked"], first.details["fallbacks"]) == (first.row_count, {})
+    assert (again.details["asked"], again.details["cache_hit_share"]) == (0, 1.0)
+    decisions = lake.read(gold.LIST_DECISIONS, ["2017-03"])
+    assert decisions.where("decided_by = 'openai' AND policy_items IS NOT NULL AND cost_usd > 0").count() > 40
+    scorecard.run(lake, asking, ["2017-04"])
+    judged = {(row["method"]): row for row in scorecard_rows(lake, ["2017-04"])}
+    assert judged["published"]["recall@10"] == pytest.approx(judged["policy"]["recall@10"]), "not yet earned"
+    assert judged["model"]["cost_usd_per_thousand"] > 0
+    advantage = judged["model"]["recall@10"] - judged["policy"]["recall@10"]
+    assert judged["model"]["recall@10_vs_policy"] == pytest.approx(advantage)
+    for margin, champion in ((advantage - 0.001, MODEL), (advantage + 0.001, POLICY)):
+        settings = asking.model_copy(update={"champion_margin": margin})
+        assert choose_champion(lake, settings, "2017-04").name == champion
+    by_model = list_lines(lake, asking, "2017-03", Champion(MODEL, ""))
+    assert by_model.where("reason LIKE '%about every%'").count() == 0, "the policy's sentences are not the stand-in's"

@@ -225,6 +225,7 @@ def test_nested_columns_are_judged_for_null(spark) -> None:
         "completion_tokens": 0,
         "cost_usd": 0.0,
         "finish_reason": "stop",
+        "repairs": [],
     }
     frame = frame_of(spark, LIST_DECISIONS, {**decision, "items": []}, {**decision, "customer_id": "c2"})
     failure = only_failure(validate(frame, LIST_DECISIONS))

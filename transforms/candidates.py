@@ -24,7 +24,8 @@ class CandidateParams:
     tried once). ``likely``: an item as likely as this is due, whatever its date says.
     ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
     customer that lead to others. ``min_needs``: needs of a customer that are offered a line however unlikely they are,
-    as many as a short list has. ``max_candidates``: kept for a customer.
+    as many as a short list has. ``max_history``: products of a customer that are looked at, the best first; more could
+    not find a place among ``max_candidates``, which are kept.
     """
 
     min_due_probability: float = 0.02
@@ -32,6 +33,7 @@ class CandidateParams:
     min_similarity: float = 0.7
     min_needs: int = 10
     max_anchors: int = 20
+    max_history: int = 150
     max_candidates: int = 60
 
 
@@ -58,22 +60,30 @@ def leads(history: DataFrame, needs: DataFrame, params: CandidateParams) -> Data
     return found.select("customer_id", "best.product_id", F.col("need_score").alias("lead_score"))
 
 
-def flag_history(
-    forecast: DataFrame, frequency: DataFrame, lead_items: DataFrame, month: str, params: CandidateParams
-) -> DataFrame:
+def shortlist(history: DataFrame, lead_items: DataFrame, params: CandidateParams) -> DataFrame:
+    """What is looked at of each customer's history: the ``max_history`` best products, and all of :func:`leads`.
+
+    Shape: ``forecast`` rows in and out, with ``lead_score``, null where the product leads no need.
+    """
+    best_first = Window.partitionBy("customer_id").orderBy(F.desc("score"), "product_id")
+    known = history.join(lead_items.hint("shuffle_hash"), on=PAIR, how="left")
+    placed = known.withColumn("place", F.row_number().over(best_first))
+    return placed.where((F.col("place") <= params.max_history) | F.col("lead_score").isNotNull()).drop("place")
+
+
+def flag_history(history: DataFrame, frequency: DataFrame, month: str, params: CandidateParams) -> DataFrame:
     """Marks the due and the high-frequency items of each customer's history.
 
-    Shape: one row a pair in (``transforms.replenishment.forecast``), one out, with ``is_due``, ``is_high_frequency``,
-    ``orders_in_month`` and ``lead_score`` (:func:`leads`). Due: likely in the month after, the best product of a need
-    that may take a line, or expected by the month's end and not too unlikely.
+    Shape: one row a pair in (:func:`shortlist`), one out, with ``is_due``, ``is_high_frequency`` and
+    ``orders_in_month``. Due: likely in the month after, the best product of a need that may take a line, or expected by
+    the month's end and not too unlikely.
     """
     next_end = F.lit(last_date(add_months(month, 1)))
     this_month = frequency.select(*PAIR, F.col("orders").alias("orders_in_month"), "is_high_frequency")
     by_rhythm = F.date_add("last_ordered_date", F.round("gap_days").cast("int"))
     is_expected = (by_rhythm <= next_end) & (F.col("probability") >= params.min_due_probability)
     is_due = is_expected | (F.col("probability") >= params.likely) | F.col("lead_score").isNotNull()
-    known = forecast.join(this_month, on=PAIR, how="left").join(lead_items.hint("shuffle_hash"), on=PAIR, how="left")
-    return known.withColumns(
+    return history.join(this_month, on=PAIR, how="left").withColumns(
         {
             "orders_in_month": F.coalesce("orders_in_month", F.lit(0)),
             "is_high_frequency": F.coalesce("is_high_frequency", F.lit(False)),

@@ -16,6 +16,7 @@ MAX_ALTERNATES = 2
 """Products of the same need that a line names beside the preferred one."""
 
 _NEARLY_ONE = 1 - 1e-9
+_BEYOND_INT = 2**32
 
 
 def need() -> Column:
@@ -60,13 +61,14 @@ def as_needs(state: DataFrame) -> DataFrame:
     first to last purchase over them.
     """
     counts = ("purchase_days", "orders", "units", *map(decayed_name, RANKER_HALF_LIVES_DAYS))
-    latest = F.max(F.struct("last_ordered_date", "last_units"))
+    # One number, the day before the units: for the greatest of a struct Spark would sort the whole state.
+    latest = F.max(F.unix_date("last_ordered_date") * F.lit(_BEYOND_INT) + F.col("last_units"))
     needs = state.groupBy("month", "customer_id", "need", "category").agg(
         *[F.sum(name).alias(name) for name in counts],
         F.expr("bit_or(recent_months)").alias("recent_months"),
         F.min("first_ordered_date").alias("first_ordered_date"),
         F.max("last_ordered_date").alias("last_ordered_date"),
-        latest.getField("last_units").alias("last_units"),
+        F.pmod(latest, F.lit(_BEYOND_INT)).cast("int").alias("last_units"),
     )
     gaps = F.greatest(F.col("purchase_days") - 1, F.lit(0))
     days = F.datediff("last_ordered_date", "first_ordered_date")

@@ -1,17 +1,31 @@
 """What the model is asked for one customer's month, and in which form it must answer.
 
 Nothing but what the decision needs goes in: product names and the customer's own purchase figures, under short local
-ids; no customer id, no name, no address. Changing a word here means raising ``TEMPLATE_VERSION``.
+ids; no customer id, no name, no address. Product names come from outside: one that reads like an instruction, a link
+or markup is replaced by what kind of product it is. Changing a word here means raising ``TEMPLATE_VERSION``.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TEMPLATE_VERSION = "2026-11-2"
+TEMPLATE_VERSION = "2026-11-3"
 CADENCES_DAYS = (7, 14, 21, 28, 42, 56, 84)
 MAX_QUANTITY = 20
 MAX_REASON_CHARACTERS = 160
+MAX_NAME_CHARACTERS = 120
+
+_UNSAFE = re.compile(
+    r"""<\s*[a-z/!?] | [{}`|\\\x00-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069]  # markup, invisible
+    | https?: | www\. | \]\( | \*\* | \#\#                              # links and Markdown
+    | \b(system|assistant|user|developer)\s*:                         # a speaker's turn
+    | \b(ignore|disregard|forget|override|obey)\b.{0,40}\b(instructions?|rules?|previous|above|prior|prompts?)\b
+    | \b(you\s+(must|should|shall|are\s+now)|(new|these)\s+instructions?|as\s+an\s+ai|language\s+model)\b
+    | \b(choose|return|output|respond|answer|reply|recommend|put)\b.{0,40}\b(only|always|first|all|every|quantity)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 _SYSTEM = (
     "You decide which groceries belong on a customer's Subscribe & Save list for the coming month. "
@@ -24,12 +38,30 @@ _SYSTEM = (
 )
 
 
+def is_safe_text(text: str) -> bool:
+    """Whether a text carries no markup, link, invisible character or anything that reads like an instruction."""
+    return not _UNSAFE.search(text)
+
+
+def safe_name(name: str, instead: str = "a product") -> str:
+    """The name as a model may read it: on one line, bounded, and ``instead`` where it could be taken for more."""
+    plain = " ".join(name.split())
+    return plain[:MAX_NAME_CHARACTERS] if is_safe_text(plain) else instead
+
+
 def local_id(place: int) -> str:
     """Id of the candidate at a place (0 first) inside one request: c01, c02, …"""
     return f"c{place + 1:02d}"
 
 
-def render_body(candidates: Sequence[Mapping[str, Any]], month: str, model: str, list_size: int) -> dict[str, Any]:
+def render_body(
+    candidates: Sequence[Mapping[str, Any]],
+    month: str,
+    model: str,
+    list_size: int,
+    budget_usd: float | None = None,
+    diets: Sequence[str] = (),
+) -> dict[str, Any]:
     """Body of one chat completion request.
 
     Args:
@@ -37,16 +69,22 @@ def render_body(candidates: Sequence[Mapping[str, Any]], month: str, model: str,
         month: month at whose end is decided.
         model: what to ask.
         list_size: most lines of the list.
+        budget_usd: US dollars a month that the customer set; the candidates are those that fit, with their prices.
+        diets: the customer's; what does not suit them is no candidate.
 
     Returns:
         An OpenAI chat body: two messages, temperature 0, and a strict JSON schema with the local ids as an enum.
     """
     ids = [local_id(place) for place in range(len(candidates))]
-    content = {
-        "month": month,
-        "limits": {"list_size": list_size, "max_quantity": MAX_QUANTITY, "cadences_days": list(CADENCES_DAYS)},
-        "candidates": [_evidence(identifier, row) for identifier, row in zip(ids, candidates, strict=True)],
-    }
+    limits: dict[str, Any] = {"list_size": list_size, "max_quantity": MAX_QUANTITY}
+    limits["cadences_days"] = list(CADENCES_DAYS)
+    shown = [_evidence(identifier, row) for identifier, row in zip(ids, candidates, strict=True)]
+    if budget_usd is not None:
+        limits["monthly_budget_usd"] = round(budget_usd, 2)
+        shown = [each | {"price_usd": row["price_usd"]} for each, row in zip(shown, candidates, strict=True)]
+    if diets:
+        limits["diets"] = sorted(diets)
+    content = {"month": month, "limits": limits, "candidates": shown}
     return {
         "model": model,
         "messages": [
@@ -89,10 +127,11 @@ def sources_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def _evidence(identifier: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    need = safe_name(row["need"])
     evidence = {
         "id": identifier,
-        "name": row["name"],
-        "need": row["need"],
+        "name": safe_name(row["name"], need),
+        "need": need,
         "sources": sources_of(row),
         "need_probability": round(row["need_probability"], 3),
         "need_due": str(row["need_due_date"]),
@@ -104,11 +143,12 @@ def _evidence(identifier: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "orders_so_far": row["orders"],
         "last_ordered": str(row["last_ordered_date"]),
         "alternates": [
-            {"name": other["name"], "probability": round(other["probability"], 3)} for other in row["alternates"]
+            {"name": safe_name(other["name"], need), "probability": round(other["probability"], 3)}
+            for other in row["alternates"]
         ],
     }
     if row["is_similar_in_history"]:
-        evidence |= {"similar_to": row["related_name"], "similarity": round(row["similarity"], 2)}
+        evidence |= {"similar_to": safe_name(row["related_name"]), "similarity": round(row["similarity"], 2)}
     elif row["is_copurchased"]:
-        evidence |= {"bought_with": row["related_name"], "lift": round(row["lift"], 1)}
+        evidence |= {"bought_with": safe_name(row["related_name"]), "lift": round(row["lift"], 1)}
     return evidence

@@ -10,7 +10,8 @@
     │   ├── QualityGateError    a blocking check failed: nothing is published
     │   └── UnknownVersion      a published version was named that the store does not hold
     └── TransientError          the same call may succeed later
-        └── StoreUnavailable    the lake, the vector store or the serving store did not answer
+        ├── StoreUnavailable    the lake, the vector store or the serving store did not answer
+        └── LlmUnavailable      the model's server, or the service that runs it, cannot be asked
 
 Not here: rows that are merely bad. They are data, go to ``bronze/quarantine`` and raise nothing.
 """
@@ -58,3 +59,7 @@ class TransientError(ReplenishError):
 
 class StoreUnavailable(TransientError):
     """A store did not answer."""
+
+
+class LlmUnavailable(TransientError):
+    """The model cannot be asked."""

@@ -57,6 +57,26 @@ class Settings(BaseSettings):
         pattern=r"^(policy|openai:https?://\S+#\S+|sagemaker:[A-Za-z0-9-]+)$",
         description="policy, openai:BASE_URL#MODEL or sagemaker:MODEL_NAME",
     )
+    llm_api_key: SecretStr | None = Field(None, description="key of the OpenAI-compatible server")
+    llm_concurrency: int = Field(16, ge=1, le=1024, description="requests in flight at once")
+    llm_timeout_s: float = Field(120, gt=0, description="seconds after which a request is given up and tried again")
+    llm_staging_uri: str | None = Field(
+        None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://bucket/prefix for the inputs and outputs of SageMaker"
+    )
+    llm_instance_type: str = Field("ml.g5.2xlarge", pattern=r"^ml\.\S+$", description="SageMaker instance type")
+    llm_instance_count: int = Field(1, ge=1, description="instances of a SageMaker job")
+    llm_jobs_at_once: int = Field(2, ge=1, description="SageMaker jobs that run at once")
+    llm_deadline_hours: float = Field(6, gt=0, description="hours after which running SageMaker jobs are stopped")
+    llm_input_usd_per_million: float = Field(0, ge=0, description="US dollars for a million prompt tokens")
+    llm_output_usd_per_million: float = Field(0, ge=0, description="US dollars for a million completion tokens")
+    llm_max_fallback_share: float = Field(
+        0.05, ge=0, le=1, description="share of customers whose answer may fail before publishing is blocked"
+    )
+    champion: Literal["auto", "model", "policy"] = Field(
+        "auto", description="whose lists are published: auto lets the model earn its place"
+    )
+    champion_months: int = Field(3, ge=1, le=12, description="judged months that auto looks at")
+    champion_margin: float = Field(0.002, description="mean advantage in recall@10 that earns the model its place")
     pseudonym_salt: SecretStr | None = Field(
         None, description="secret mixed into the customer pseudonyms of LLM requests; made once in the home when unset"
     )
@@ -155,6 +175,6 @@ def _explain(item: dict) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     field = Settings.model_fields.get(name)
     takes = field.description if field else "see docs/operations.md"
-    got = "a secret value" if name in {"api_keys", "pseudonym_salt"} else repr(item["input"])
+    got = "a secret value" if name in {"api_keys", "llm_api_key", "pseudonym_salt"} else repr(item["input"])
     detail = re.sub(r"^Value error, ", "", item["msg"])
     return f"REPLENISH_{name.upper()} is {got}: {detail}. It takes: {takes}"

@@ -19,6 +19,9 @@ FALLBACK_REASONS = (
     "invalid_schema",
     "off_list",
     "duplicate_item",
+    "impossible_quantity",
+    "unsafe_text",
+    "unfounded_number",
 )
 
 _CUSTOMER = Column("customer_id", STRING, "customer")
@@ -248,7 +251,9 @@ LIST_DECISIONS = Table(
         Column("cost_usd", DOUBLE, "price of the answer", unit="USD", minimum=0),
         Column("finish_reason", STRING, "how the answer ended", allowed=FINISH_REASONS),
         Column("fallback_reason", STRING, "why the policy decided instead", nullable=True, allowed=FALLBACK_REASONS),
+        Column("repairs", pa.list_(pa.string()), "what was mended in the answer: code_fence"),
         Column("items", pa.list_(LINE), "the list, best first"),
+        Column("policy_items", pa.list_(LINE), "the policy's list; null where no model was asked", nullable=True),
     ),
     partition_by=("month",),
 )
@@ -259,8 +264,8 @@ SCORECARD = Table(
     key=("month", "method", "metric"),
     columns=(
         MONTH,
-        Column("method", STRING, "what made the lists"),
-        Column("metric", STRING, "recall@10, precision@10, ndcg@10, hit_rate@10, …"),
+        Column("method", STRING, "what made the lists; model: as the model decided, whatever was published"),
+        Column("metric", STRING, "recall@10, precision@10, ndcg@10, hit_rate@10, …, cost_usd_per_thousand"),
         Column("value", DOUBLE, "mean over the customers judged; null: nobody to judge", nullable=True),
         Column("standard_error", DOUBLE, "of the mean, over customers; null: fewer than two", nullable=True, minimum=0),
         Column("customers", LONG, "customers judged", unit="customers", minimum=0),

@@ -1,11 +1,13 @@
 """The clients behind the contract, chosen by ``REPLENISH_LLM``."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 
 from warehouse.errors import SettingsError
-from warehouse.llm.contract import BatchClient, response_line
+from warehouse.llm.contract import BatchClient, Deliver, PendingShard, response_line
+from warehouse.settings import Settings
 
 Decide = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -23,9 +25,10 @@ class PolicyClient:
         """``decide`` takes the content of the user message and returns the answer object."""
         self._decide = decide
 
-    def answer(self, lines: list[str]) -> list[str]:
-        """One finished answer for each request, in order."""
-        return [self._answer(json.loads(line)) for line in lines]
+    def answer(self, month: str, pending: Iterable[PendingShard], deliver: Deliver) -> None:
+        """One finished answer for each request, shard by shard."""
+        for shard in pending:
+            deliver(shard.name, [self._answer(json.loads(line)) for line in shard.lines])
 
     def _answer(self, request: dict[str, Any]) -> str:
         content = json.loads(request["body"]["messages"][-1]["content"])
@@ -33,16 +36,44 @@ class PolicyClient:
         return response_line(request["custom_id"], self.model, decided, 0, 0)
 
 
-def open_client(spec: str, decide: Decide) -> BatchClient:
+def open_client(settings: Settings, decide: Decide) -> BatchClient:
     """The client that ``REPLENISH_LLM`` names.
 
+    Args:
+        settings: the platform's settings.
+        decide: what the policy client answers with.
+
     Raises:
-        SettingsError: the client is not part of this version.
+        SettingsError: a setting that the client needs is missing or cannot be used.
     """
-    kind = spec.split(":", 1)[0]
-    if kind == "policy":
-        return PolicyClient(decide)
-    raise SettingsError(f"REPLENISH_LLM is {spec!r}: the {kind} client is not part of this version; it takes: policy")
+    kind, _, rest = settings.llm.partition(":")
+    if kind == "openai":
+        from warehouse.llm.openai_client import OpenAiClient
+
+        return OpenAiClient(
+            rest.rpartition("#")[0],
+            model_of(settings.llm),
+            api_key=settings.llm_api_key,
+            concurrency=settings.llm_concurrency,
+            timeout_s=settings.llm_timeout_s,
+        )
+    if kind == "sagemaker":
+        from warehouse.llm.sagemaker_client import SageMakerClient, TransformParams
+
+        if not settings.llm_staging_uri:
+            raise SettingsError("REPLENISH_LLM_STAGING_URI is not set: the sagemaker client takes s3://bucket/prefix")
+        return SageMakerClient(
+            TransformParams(
+                model_name=rest,
+                staging_uri=settings.llm_staging_uri,
+                instance_type=settings.llm_instance_type,
+                instance_count=settings.llm_instance_count,
+                jobs_at_once=settings.llm_jobs_at_once,
+                timeout_s=ceil(settings.llm_timeout_s),
+                deadline_s=3600 * settings.llm_deadline_hours,
+            )
+        )
+    return PolicyClient(decide)
 
 
 def model_of(spec: str) -> str:

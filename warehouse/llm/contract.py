@@ -7,11 +7,24 @@ same id needs no second request.
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 SHARD_RECORDS = 1_000
 """Most records of a shard. SageMaker writes a file's output only if all of it succeeded, so shards stay small."""
+
+
+@dataclass(frozen=True)
+class PendingShard:
+    """Requests of one shard that have no answer yet: the shard's file name and its request lines."""
+
+    name: str
+    lines: list[str]
+
+
+Deliver = Callable[[str, list[str]], None]
+"""Takes a shard's name and response lines of it, at once or bit by bit; what was delivered survives a kill."""
 
 
 class BatchClient(Protocol):
@@ -20,8 +33,16 @@ class BatchClient(Protocol):
     name: str
     model: str
 
-    def answer(self, lines: list[str]) -> list[str]:
-        """One response line for each request line, in any order; a request may stay unanswered."""
+    def answer(self, month: str, pending: Iterable[PendingShard], deliver: Deliver) -> None:
+        """Asks for every pending request, and delivers the response lines as they come, in any order.
+
+        A request may stay unanswered, or be answered with an error line. Shards are taken one after the other, so that
+        a month need not fit into memory. ``deliver`` is called from one thread at a time.
+
+        Raises:
+            LlmUnavailable: nothing can be asked, and a later run may succeed.
+            SettingsError: the address, the model or the credentials are wrong.
+        """
         ...
 
 
@@ -34,6 +55,11 @@ class Answer:
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the server answered at all; a bad answer is an answer, and is not asked for again."""
+        return self.finish_reason != "error"
 
 
 def prompt_hash(body: dict[str, Any], template_version: str) -> str:
@@ -70,6 +96,13 @@ def response_line(custom_id: str, model: str, content: str, prompt_tokens: int, 
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
+def error_line(custom_id: str, status_code: int | None, code: str, message: str) -> str:
+    """One line of a response shard for a request that failed for good; no status where no response came."""
+    response = None if status_code is None else {"status_code": status_code, "body": {}}
+    record = {"custom_id": custom_id, "response": response, "error": {"code": code, "message": message[:200]}}
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
 def parse_response(line: str) -> Answer | None:
     """The answer of a response line; ``None`` if the line is not one of the contract."""
     try:
@@ -77,15 +110,16 @@ def parse_response(line: str) -> Answer | None:
         custom_id = record["custom_id"]
         response = record.get("response") or {}
         if record.get("error") or response.get("status_code") != 200:
-            return Answer(custom_id, "", "error", 0, 0)
+            return Answer(str(custom_id), "", "error", 0, 0)
         body = response["body"]
         choice, usage = body["choices"][0], body.get("usage") or {}
+        content = choice["message"].get("content") or ""
         return Answer(
-            custom_id,
-            choice["message"].get("content") or "",
+            str(custom_id),
+            content if isinstance(content, str) else json.dumps(content),
             choice.get("finish_reason") or "error",
             int(usage.get("prompt_tokens", 0)),
             int(usage.get("completion_tokens", 0)),
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError):
         return None
