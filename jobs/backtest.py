@@ -15,13 +15,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.candidates import score_history, score_needs
+from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import exit_on_error
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
 from transforms.needs import any_of, need
-from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE
+from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.errors import PermanentError
 from warehouse.lake import Lake, open_lake, persisted
@@ -51,9 +52,10 @@ _RANKINGS: dict[str, Callable[[DataFrame], DataFrame]] = {
     "global_top": lambda pairs: global_top(pairs, pairs.select("customer_id").distinct(), max(KS)),
 }
 
-METHODS = ("published", *_RANKINGS)
-"""What was decided; the rankers over all that a customer has bought; the same without the one of needs, whose place the
-products' added-up probabilities take; the forecast without either; three simple methods."""
+METHODS = ("published", MODEL, POLICY, *_RANKINGS)
+"""What was published, and where a model was asked its lists and the policy's; the rankers over all that a customer has
+bought; the same without the one of needs, whose place the products' added-up probabilities take; the forecast without
+either; three simple methods."""
 
 
 def backtest(
@@ -63,7 +65,8 @@ def backtest(
 
     Keys: ``month``, ``method``, ``customers``; each metric at each of :data:`KS`, with ``_se`` (its standard error)
     and, but for personal top, ``_vs_personal_top`` (paired difference) and ``_vs_personal_top_se``. Those that begin
-    with ``need_`` judge needs, the others products. ``published`` is left out where nothing was decided.
+    with ``need_`` judge needs, the others products. Left out: ``published``
+    where nothing was decided, ``model`` and ``policy`` where no model was asked.
 
     Raises:
         MissingMonth: a month has no purchases, or the month before it no state.
@@ -99,9 +102,9 @@ def _levels(
     needs = kept.enter_context(persisted(_add_up(pairs).join(scores, on=["customer_id", "product_id"], how="inner")))
     lists = {name: ranking(pairs) for name, ranking in _RANKINGS.items() if name in methods}
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
-    decided = lake.read(LIST_DECISIONS, [before])
-    if "published" in methods and not decided.isEmpty():
-        lists["published"], need_lists["published"] = listed_lines(decided), listed_needs(decided)
+    for name, decisions in decided_lists(lake, settings, before).items():
+        if name in methods:
+            lists[name], need_lists[name] = listed_lines(decisions), listed_needs(decisions)
     return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from warehouse.contracts.gold import SCORECARD
+from warehouse.contracts.gold import LIST_DECISIONS, SCORECARD
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
@@ -58,3 +58,18 @@ def published_lists(decisions: DataFrame, champion: Champion) -> DataFrame:
     if champion.name == POLICY:
         decisions = decisions.withColumn("items", F.coalesce("policy_items", "items"))
     return decisions.drop("policy_items")
+
+
+def decided_lists(lake: Lake, settings: Settings, month: str) -> dict[str, DataFrame]:
+    """What was decided at the end of the month: method → ``gold/list_decisions`` with the method's lists in ``items``.
+
+    ``published``, and where a model was asked ``model`` and ``policy``; nothing where nothing was decided.
+    """
+    decisions = lake.read(LIST_DECISIONS, [month])
+    if decisions.isEmpty():
+        return {}
+    lists = {"published": published_lists(decisions, choose_champion(lake, settings, month))}
+    if not decisions.where("policy_items IS NOT NULL").isEmpty():
+        lists[MODEL] = decisions
+        lists[POLICY] = published_lists(decisions, Champion(POLICY, "for comparison"))
+    return lists

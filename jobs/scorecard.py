@@ -10,16 +10,16 @@ from contextlib import ExitStack
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.champion import MODEL, POLICY, choose_champion, published_lists
+from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
 from transforms.catalogue import as_of_end_of
-from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
+from transforms.metrics import judge_lists, mean_metrics, monthly_units_error, paired_differences, rank_by
 from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake, persisted
-from warehouse.months import add_months, first_date
+from warehouse.months import add_months, days_in, first_date
 from warehouse.settings import Settings
 
 K = 10
@@ -43,35 +43,34 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """Metrics of every method in ``month``, and how far the published lists are from personal top, paired by customer
-    (``recall@10_vs_personal_top`` …); where a model was asked, the same of its lists against the policy's for the same
-    customers, and their cost: columns of ``gold/scorecard``.
+    """Metrics of every method in ``month``: columns of ``gold/scorecard``.
+
+    With them stands how far the published lists are from personal top, paired by customer
+    (``recall@10_vs_personal_top`` …), and how far the units of their lines are from those bought. Where a model was
+    asked, the same of its lists against the policy's, and their cost.
 
     Raises:
         MissingMonth: nothing was decided at the end of the month before, or the month has no purchases.
     """
     before = add_months(month, -1)
-    decisions = lake.require_months(LIST_DECISIONS, [before])
+    lake.require_months(LIST_DECISIONS, [before])
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable").select("product_id")
     truth = bought_in(lake, state, goods, month)
     with ExitStack() as kept:
         history = kept.enter_context(persisted(state.join(goods, on="product_id", how="left_semi")))
-        lists = {
-            "published": listed_lines(published_lists(decisions, choose_champion(lake, settings, before))),
-            "personal_top": personal_top(history),
-            "decayed_frequency": decayed_frequency(history),
-        }
-        asked = decisions.where("policy_items IS NOT NULL")
-        was_asked = not asked.isEmpty()
-        if was_asked:
-            lists[MODEL] = listed_lines(decisions)
-            lists[POLICY] = listed_lines(decisions.withColumn("items", F.col("policy_items")))
+        decided = decided_lists(lake, settings, before)
+        lists = {method: listed_lines(decisions) for method, decisions in decided.items()}
+        lists |= {"personal_top": personal_top(history), "decayed_frequency": decayed_frequency(history)}
         judged = kept.enter_context(persisted(judge_lists(lists, truth, K)))
         rows = mean_metrics(judged, K).unionByName(_paired(judged, "published", AGAINST))
-        if was_asked:
-            rows = rows.unionByName(_paired(judged, MODEL, POLICY)).unionByName(_cost(asked))
+        bought = lake.read(ORDER_LINES, [month])
+        for method, decisions in decided.items():
+            lines = decisions.select("customer_id", F.inline("items"))
+            rows = rows.unionByName(monthly_units_error(lines, bought, days_in(month), method))
+        if MODEL in decided:
+            rows = rows.unionByName(_paired(judged, MODEL, POLICY)).unionByName(_cost(decided[MODEL]))
         rows = rows.withColumn("month", F.lit(month))
         # A few rows: collected once here, not computed anew by every reader.
         return lake.spark.createDataFrame(rows.collect(), rows.schema)

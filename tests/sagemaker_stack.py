@@ -130,7 +130,7 @@ class ControlPlane:
     """Speaks SageMaker's JSON protocol, and carries transform jobs out, each in a thread of its own.
 
     ``models`` are those that exist; ``refusals`` maps an operation to the error it answers with. ``calls`` counts
-    operations, ``most_running`` is the most jobs that ran at the same time.
+    operations, ``most_running`` is the most jobs that ran at the same time. ``container_port`` is where records go.
     """
 
     def __init__(self, s3: Any, container_port: int) -> None:
@@ -139,7 +139,7 @@ class ControlPlane:
         self.jobs: dict[str, Transform] = {}
         self.calls: Counter[str] = Counter()
         self.most_running = 0
-        self._s3, self._container_port = s3, container_port
+        self._s3, self.container_port = s3, container_port
         self._lock = threading.Lock()
         self._server = _Server(self._handle)
         self.url = self._server.url
@@ -239,7 +239,7 @@ class ControlPlane:
         for _try in range(1 + settings["InvocationsMaxRetries"]):
             if job.is_stopped.is_set():
                 return None
-            connection = HTTPConnection("127.0.0.1", self._container_port, settings["InvocationsTimeoutInSeconds"])
+            connection = HTTPConnection("127.0.0.1", self.container_port, settings["InvocationsTimeoutInSeconds"])
             try:
                 connection.request("POST", "/invocations", line, {"Content-Type": "application/json"})
                 response = connection.getresponse()

@@ -15,12 +15,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.llm_client import made_up_requests, shards_of
 from tests.sagemaker_stack import Stack, open_client, open_stack, s3_server
 from warehouse.errors import LlmUnavailable, SettingsError
 from warehouse.files import open_filesystem
 from warehouse.llm.contract import PendingShard, error_line, request_line
 from warehouse.llm.sagemaker_client import SageMakerClient, TransformParams
 from warehouse.llm.shards import answer_month, custom_id_of, read_lines, requests_folder, responses_folder, write_lines
+from warehouse.llm.stand_in_answers import misbehaviour_of
+from warehouse.llm.stand_in_process import running
 
 MONTH = "2017-05"
 _numbers = itertools.count()
@@ -537,3 +540,16 @@ def test_a_service_that_fails(stack: Stack):
 def test_settings_that_sagemaker_would_refuse(changes: dict, text: str):
     with pytest.raises(SettingsError, match=text):
         TransformParams(**({"model_name": "m", "staging_uri": "s3://b/p"} | changes))
+
+
+def test_the_stand_in_answers_a_month_and_a_shard_with_a_failing_record_falls_back(stack: Stack):
+    lines = made_up_requests(60)
+    failing = {custom_id_of(line) for line in lines if misbehaviour_of(custom_id_of(line), {"shard_failure": 0.05})}
+    pending = shards_of(lines, 20)
+    spoiled = [each.name for each in pending if failing & set(ids_of(each))]
+    assert 0 < len(spoiled) < len(pending)
+    with running(misbehave={"shard_failure": 0.05}) as address:
+        stack.control.container_port = int(address.rpartition(":")[2])
+        asking, delivered = ask(stack, pending, attempts=2)
+    assert asking.unanswered_shards == spoiled
+    assert delivered.all == sorted(i for each in pending if each.name not in spoiled for i in ids_of(each))

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.baselines import global_top
-from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
+from transforms.metrics import judge_lists, mean_metrics, monthly_units_error, paired_differences, rank_by
 
 
 def judge(spark, listed, bought, k=2):
@@ -62,3 +62,16 @@ def test_global_top_is_the_same_for_everybody(spark):
     customers = spark.createDataFrame([("c",), ("e",)], "customer_id string")
     ranked = sorted(tuple(row) for row in global_top(state, customers, 2).collect())
     assert ranked == [("c", "a", 1), ("c", "b", 2), ("e", "a", 1), ("e", "b", 2)]
+
+
+def test_units_of_lines_are_held_against_the_month_s(spark):
+    lines = spark.createDataFrame(
+        [("c", "a", 2, 14), ("c", "b", 1, 28), ("d", "a", 3, 28)],
+        "customer_id string, product_id string, quantity int, cadence_days int",
+    )
+    bought = spark.createDataFrame(
+        [("c", "a", 3), ("c", "a", 2), ("d", "a", 4), ("d", "a", -4), ("e", "b", 9)],
+        "customer_id string, product_id string, quantity int",
+    )
+    row = monthly_units_error(lines, bought, 28, "ours").first()
+    assert (row.method, row.metric, row.value, row.customers) == ("ours", "monthly_units_error", 1.0, 1)

@@ -100,6 +100,27 @@ def paired_differences(judged: DataFrame, against: str, k: int) -> DataFrame:
     )
 
 
+def monthly_units_error(lines: DataFrame, bought: DataFrame, days: int, method: str) -> DataFrame:
+    """How well quantity and cadence fit: mean absolute error of the month's units, over lines that were bought at all.
+
+    Shape: in, list lines (``customer_id, product_id, quantity, cadence_days``) and ``silver/order_lines`` of the month
+    with its ``days``; out, one row as :func:`mean_metrics` gives them, metric ``monthly_units_error``, where
+    ``customers`` counts lines.
+    """
+    units = bought.groupBy("customer_id", "product_id").agg(F.sum("quantity").alias("units")).where("units > 0")
+    listed = F.col("quantity") * F.lit(days) / F.col("cadence_days")
+    errors = lines.join(units, on=["customer_id", "product_id"], how="inner").select(
+        F.abs(listed - F.col("units")).alias("error")
+    )
+    return errors.agg(
+        F.lit(method).alias("method"),
+        F.lit("monthly_units_error").alias("metric"),
+        F.avg("error").alias("value"),
+        (F.stddev_samp("error") / F.sqrt(F.count("error"))).alias("standard_error"),
+        F.count("error").alias("customers"),
+    )
+
+
 def rank_by(frame: DataFrame, *best_first: Column) -> DataFrame:
     """``customer_id, product_id, rank`` by the order given, ties broken by product id."""
     order = Window.partitionBy("customer_id").orderBy(*best_first, "product_id")

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         description="policy, openai:BASE_URL#MODEL or sagemaker:MODEL_NAME",
     )
     llm_api_key: SecretStr | None = Field(None, description="key of the OpenAI-compatible server")
-    llm_concurrency: int = Field(16, ge=1, le=1024, description="requests in flight at once")
+    llm_concurrency: int = Field(16, ge=1, le=1024, description="requests in flight at once (sagemaker: an instance)")
     llm_timeout_s: float = Field(120, gt=0, description="seconds after which a request is given up and tried again")
     llm_staging_uri: str | None = Field(
         None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://bucket/prefix for the inputs and outputs of SageMaker"

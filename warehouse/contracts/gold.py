@@ -265,7 +265,7 @@ SCORECARD = Table(
     columns=(
         MONTH,
         Column("method", STRING, "what made the lists; model: as the model decided, whatever was published"),
-        Column("metric", STRING, "recall@10, precision@10, ndcg@10, hit_rate@10, …, cost_usd_per_thousand"),
+        Column("metric", STRING, "recall@10 …, monthly_units_error, cost_usd_per_thousand"),
         Column("value", DOUBLE, "mean over the customers judged; null: nobody to judge", nullable=True),
         Column("standard_error", DOUBLE, "of the mean, over customers; null: fewer than two", nullable=True, minimum=0),
         Column("customers", LONG, "customers judged", unit="customers", minimum=0),

@@ -69,6 +69,7 @@ def open_client(settings: Settings, decide: Decide) -> BatchClient:
                 instance_type=settings.llm_instance_type,
                 instance_count=settings.llm_instance_count,
                 jobs_at_once=settings.llm_jobs_at_once,
+                concurrent_transforms=settings.llm_concurrency,
                 timeout_s=ceil(settings.llm_timeout_s),
                 deadline_s=3600 * settings.llm_deadline_hours,
             )

@@ -114,9 +114,11 @@ def parse_response(line: str) -> Answer | None:
         body = response["body"]
         choice, usage = body["choices"][0], body.get("usage") or {}
         content = choice["message"].get("content") or ""
+        if not isinstance(content, str):
+            return None
         return Answer(
             str(custom_id),
-            content if isinstance(content, str) else json.dumps(content),
+            content,
             choice.get("finish_reason") or "error",
             int(usage.get("prompt_tokens", 0)),
             int(usage.get("completion_tokens", 0)),

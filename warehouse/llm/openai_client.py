@@ -278,7 +278,7 @@ def read_reply(custom_id: str, status: int, content: bytes) -> Outcome:
         answer = parse_response(line)
     except (ValueError, RecursionError, OverflowError):
         answer = None
-    if answer is None or not answer.is_finished or not isinstance(answer.content, str):
+    if answer is None or not answer.is_finished:
         return Outcome(error_line(custom_id, 200, "not_a_completion", "the body is no finished chat completion"), 200)
     return Outcome(line, 200)
 
