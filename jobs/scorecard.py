@@ -16,7 +16,7 @@ from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import judge_lists, mean_metrics, monthly_units_error, paired_differences, rank_by
-from warehouse.contracts.gold import LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
+from warehouse.contracts.gold import CANDIDATES, LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake, persisted
 from warehouse.months import add_months, days_in, first_date
@@ -46,8 +46,8 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
     """Metrics of every method in ``month``: columns of ``gold/scorecard``.
 
     With them stands how far the published lists are from personal top, paired by customer
-    (``recall@10_vs_personal_top`` …), and how far the units of their lines are from those bought. Where a model was
-    asked, the same of its lists against the policy's, and their cost.
+    (``recall@10_vs_personal_top`` …), how far the units of their lines are from those bought, and what share of the
+    purchases the candidates held. Where a model was asked, the same of its lists against the policy's, and their cost.
 
     Raises:
         MissingMonth: nothing was decided at the end of the month before, or the month has no purchases.
@@ -69,6 +69,7 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
         for method, decisions in decided.items():
             lines = decisions.select("customer_id", F.inline("items"))
             rows = rows.unionByName(monthly_units_error(lines, bought, days_in(month), method))
+        rows = rows.unionByName(_candidate_recall(lake.read(CANDIDATES, [before]), truth))
         if MODEL in decided:
             rows = rows.unionByName(_paired(judged, MODEL, POLICY)).unionByName(_cost(decided[MODEL]))
         rows = rows.withColumn("month", F.lit(month))
@@ -84,6 +85,19 @@ def _paired(judged: DataFrame, method: str, against: str) -> DataFrame:
         F.col("difference").alias("value"),
         F.col("difference_se").alias("standard_error"),
         "customers",
+    )
+
+
+def _candidate_recall(candidates: DataFrame, truth: DataFrame) -> DataFrame:
+    """Share of what a customer bought that was a candidate, whatever its place: no list can find more."""
+    offered = candidates.select("customer_id", "product_id", F.lit(1.0).alias("offered"))
+    each = truth.join(offered, on=["customer_id", "product_id"], how="left").groupBy("customer_id")
+    return each.agg(F.avg(F.coalesce("offered", F.lit(0.0))).alias("recall")).agg(
+        F.lit("published").alias("method"),
+        F.lit("candidate_recall").alias("metric"),
+        F.avg("recall").alias("value"),
+        (F.stddev_samp("recall") / F.sqrt(F.count("recall"))).alias("standard_error"),
+        F.count("recall").alias("customers"),
     )
 
 

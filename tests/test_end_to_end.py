@@ -31,6 +31,7 @@ from jobs import (
 from jobs.backtest import METHODS, backtest
 from jobs.champion import MODEL, POLICY, Champion, choose_champion
 from jobs.land_complete_journey import land
+from jobs.llm_estimate import estimate
 from jobs.publish import list_lines
 from jobs.scorecard import scorecard_rows
 from orchestration.run import run_months
@@ -224,6 +225,10 @@ def test_the_backtest_judges_all_methods_for_the_same_customers(lake, platform_s
         method: pytest.approx(results[method]["recall@10"])
         for method in ("published", "personal_top", "decayed_frequency")
     }
+    told = lake.read(gold.SCORECARD, ["2017-04"]).where("method = 'published'").collect()
+    figures = {row.metric: row.value for row in told}
+    assert figures["recall@10"] <= figures["candidate_recall"] <= 1, "no list finds more than was offered"
+    assert figures["monthly_units_error"] > 0
     assert {row["method"]: row["recall@10"] for row in scorecard_rows(lake, ["2017-04"])} == {
         row.method: row.value for row in scored
     }
@@ -320,9 +325,14 @@ def test_a_model_is_asked_and_judged_and_must_earn_its_place(lake, overrides):
     with running() as address:
         asking = load_settings(**overrides, llm=f"openai:{address}/v1#stand-in", llm_output_usd_per_million="2.0")
         list_requests.run(lake, asking, ["2017-03"])
+        before = estimate(lake, asking, ["2017-03"])
         first = list_decisions.run(lake, asking, ["2017-03"])
         again = list_decisions.run(lake, asking, ["2017-03"])
     assert (first.details["asked"], first.details["fallbacks"]) == (first.row_count, {})
+    assert before.row_count == first.row_count
+    assert before.details["prompt_tokens"] == pytest.approx(first.details["prompt_tokens"], rel=0.1)
+    assert before.details["cost_usd"] > 0
+    assert estimate(lake, asking, ["2017-03"]).row_count == 0, "all is answered"
     assert (again.details["asked"], again.details["cache_hit_share"]) == (0, 1.0)
     decisions = lake.read(gold.LIST_DECISIONS, ["2017-03"])
     assert decisions.where("decided_by = 'openai' AND policy_items IS NOT NULL AND cost_usd > 0").count() > 40

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from pyspark.sql import DataFrame
 
-from quality.measures import balanced, distribution_shift, rows_by_month, volume_drift
+from quality.measures import balanced, distribution_shift, fallback_share, rows_by_month, volume_drift
 from quality.suites import NEVER_EMPTY, Reference, suite_for
 from quality.validation import validate
 from warehouse.contracts import TABLES
@@ -231,3 +231,11 @@ def test_nested_columns_are_judged_for_null(spark) -> None:
     failure = only_failure(validate(frame, LIST_DECISIONS))
     assert (failure.rule, failure.column, failure.unexpected) == ("not_null", "items", 1)
     assert failure.sample_keys == ({"month": "2017-05", "customer_id": "c2"},)
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(0.25, True), (0.2, False)])
+def test_a_share_of_fallbacks_above_the_limit_blocks(spark, limit, passes) -> None:
+    rows = [(None,), (None,), (None,), ("off_list",)]
+    measure = fallback_share(spark.createDataFrame(rows, "fallback_reason string"), limit)
+    assert (measure.value, measure.is_blocking) == (0.25, True)
+    assert (measure.value <= measure.maximum) is passes
