@@ -65,8 +65,8 @@ def backtest(
 
     Keys: ``month``, ``method``, ``customers``; each metric at each of :data:`KS`, with ``_se`` (its standard error)
     and, but for personal top, ``_vs_personal_top`` (paired difference) and ``_vs_personal_top_se``. Those that begin
-    with ``need_`` judge needs, the others products. Left out: ``published``
-    where nothing was decided, ``model`` and ``policy`` where no model was asked.
+    with ``need_`` judge needs, the others products. Left out: ``published`` where nothing was
+    decided, ``model`` and ``policy`` where no model was asked.
 
     Raises:
         MissingMonth: a month has no purchases, or the month before it no state.

@@ -25,7 +25,7 @@ from warehouse.contracts.table import arrow_schema, spark_schema
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake
 from warehouse.llm.clients import open_client
-from warehouse.llm.contract import Answer, BatchClient, parse_response
+from warehouse.llm.contract import Answer, BatchClient, content_of, parse_response
 from warehouse.llm.shards import answer_month, read_lines, requests_folder, responses_folder
 from warehouse.settings import Settings
 
@@ -80,13 +80,15 @@ def _decisions(requests: DataFrame, settings: Settings, month: str, client: Batc
 
 
 def _decide_one(row: dict, request: dict, answer: Answer | None, asked: _Asked) -> dict:
-    content = json.loads(request["body"]["messages"][-1]["content"])
+    content = content_of(request["body"])
     if answer is None:
         verdict = Verdict(None, "missing_answer")
     else:
         verdict = judge_answer(answer.content, answer.finish_reason, content)
     accepted = verdict.answer
-    by_policy = decide(content)["items"]
+    was_asked = asked.client != POLICY
+    # The policy's own answer need not be made a second time.
+    by_policy = decide(content)["items"] if was_asked or not accepted else []
     items = [item.model_dump() for item in accepted.items] if accepted else by_policy
     prompt_tokens, completion_tokens = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
     finish = answer.finish_reason if answer else "missing"
@@ -103,7 +105,7 @@ def _decide_one(row: dict, request: dict, answer: Answer | None, asked: _Asked) 
         "fallback_reason": verdict.fallback,
         "repairs": list(verdict.repairs),
         "items": list(_lines(items, content, row)),
-        "policy_items": None if asked.client == POLICY else list(_lines(by_policy, content, row)),
+        "policy_items": list(_lines(by_policy, content, row)) if was_asked else None,
     }
 
 
@@ -140,13 +142,13 @@ def _summary(lake: Lake, month: str) -> dict[str, object]:
         F.sum("completion_tokens").alias("completion_tokens"),
         F.sum("cost_usd").alias("cost_usd"),
         F.sum((F.size("items") == 0).cast("int")).alias("empty_lists"),
+        (1000 * F.avg("cost_usd")).alias("cost_usd_per_thousand_customers"),
     ).first()
     fallbacks = decisions.where("fallback_reason IS NOT NULL").groupBy("fallback_reason").count().collect()
     repairs = decisions.select(F.explode("repairs").alias("repair")).groupBy("repair").count().collect()
-    customers = decisions.count()
     return {
         **totals.asDict(),
-        "cost_usd_per_thousand_customers": round(1000 * (totals.cost_usd or 0) / max(customers, 1), 4),
+        "cost_usd_per_thousand_customers": round(totals.cost_usd_per_thousand_customers or 0.0, 4),
         "fallbacks": {row["fallback_reason"]: row["count"] for row in fallbacks},
         "repairs": {row["repair"]: row["count"] for row in repairs},
     }

@@ -4,7 +4,7 @@ Tasks render and write the shards themselves; nothing is collected. A shard hold
 """
 
 from collections.abc import Sequence
-from math import ceil, isnan
+from math import ceil
 from operator import itemgetter
 
 import pandas as pd
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs.cli import run_job
 from jobs.report import JobReport
 from jobs.salt import pseudonym_salt
-from transforms.budget import fit_budget
+from transforms.budget import fit_budget, is_unknown
 from transforms.catalogue import as_of_end_of
 from transforms.needs import needs_of
 from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
@@ -118,7 +118,7 @@ def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: st
         columns = ("customer_id", "candidates", "monthly_budget_usd", "diets")
         of_each = zip(*(shard[name] for name in columns), strict=True)
         for customer_id, candidates, budget, diets in sorted(of_each, key=itemgetter(0)):
-            limit = None if budget is None or isnan(budget) else budget
+            limit = None if is_unknown(budget) else budget
             needs, left_out = fit_budget(needs_of(candidates), limit, list_size)
             suits = () if diets is None else tuple(diets)
             body = render_body(needs, month, model, list_size, limit, suits)

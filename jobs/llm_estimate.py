@@ -16,7 +16,8 @@ from warehouse.contracts.gold import LIST_DECISIONS, LIST_REQUESTS
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake
 from warehouse.llm.clients import model_of
-from warehouse.llm.shards import custom_id_of, finished_answers, read_lines, requests_folder
+from warehouse.llm.contract import content_of, custom_id_of
+from warehouse.llm.shards import finished_answers, read_lines, requests_folder
 from warehouse.settings import Settings
 
 TokenPrices = tuple[float, float]
@@ -43,9 +44,9 @@ def estimate(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport
             answered = finished_answers(folder, month, shard)
             pending = [line for line in lines if custom_id_of(line) not in answered]
             shards, customers, rows[month] = shards + 1, customers + len(lines), rows[month] + len(pending)
-            for messages in (json.loads(line)["body"]["messages"] for line in pending):
-                characters += sum(len(message["content"]) for message in messages)
-                answer_characters += len(json.dumps(decide(json.loads(messages[-1]["content"]))))
+            for body in (json.loads(line)["body"] for line in pending):
+                characters += sum(len(message["content"]) for message in body["messages"])
+                answer_characters += len(json.dumps(decide(content_of(body))))
     model = model_of(settings.llm)
     measured = _prompt_tokens_a_request(lake, model)
     prompt_tokens = round(sum(rows.values()) * measured if measured else characters / CHARACTERS_A_TOKEN)

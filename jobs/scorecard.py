@@ -15,7 +15,7 @@ from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.baselines import decayed_frequency, personal_top
 from transforms.catalogue import as_of_end_of
-from transforms.metrics import judge_lists, mean_metrics, monthly_units_error, paired_differences, rank_by
+from transforms.metrics import judge_lists, mean_metrics, mean_of, monthly_units_error, paired_differences, rank_by
 from warehouse.contracts.gold import CANDIDATES, LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake, persisted
@@ -95,9 +95,7 @@ def _candidate_recall(candidates: DataFrame, truth: DataFrame) -> DataFrame:
     return each.agg(F.avg(F.coalesce("offered", F.lit(0.0))).alias("recall")).agg(
         F.lit("published").alias("method"),
         F.lit("candidate_recall").alias("metric"),
-        F.avg("recall").alias("value"),
-        (F.stddev_samp("recall") / F.sqrt(F.count("recall"))).alias("standard_error"),
-        F.count("recall").alias("customers"),
+        *mean_of(F.col("recall")),
     )
 
 

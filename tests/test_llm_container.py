@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.llm_client import made_up_requests
-from warehouse.llm.contract import parse_response
-from warehouse.llm.shards import custom_id_of
+from warehouse.llm.contract import custom_id_of, parse_response
 from warehouse.llm.stand_in_answers import MODEL, misbehaviour_of
 from warehouse.llm.stand_in_process import await_port, free_port, running
 

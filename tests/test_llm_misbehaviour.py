@@ -14,9 +14,8 @@ from transforms.guardrails import Verdict, judge_answer
 from transforms.policy import decide
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS, render_body
 from warehouse.contracts.gold import FALLBACK_REASONS
-from warehouse.llm.contract import parse_response, request_line
+from warehouse.llm.contract import content_of, custom_id_of, parse_response, request_line
 from warehouse.llm.openai_client import OpenAiClient
-from warehouse.llm.shards import custom_id_of
 from warehouse.llm.stand_in_answers import misbehaviour_of
 from warehouse.llm.stand_in_process import running
 
@@ -44,8 +43,8 @@ EXPECTED = {
 """What each misbehaviour ends in; none: the answer stands after all."""
 
 
-def content_of(line: str) -> dict:
-    return json.loads(json.loads(line)["body"]["messages"][-1]["content"])
+def asked(line: str) -> dict:
+    return content_of(json.loads(line)["body"])
 
 
 def verdicts(address: str, lines: list[str]) -> dict[str, Verdict]:
@@ -57,7 +56,7 @@ def verdicts(address: str, lines: list[str]) -> dict[str, Verdict]:
 
     client = OpenAiClient(f"{address}/v1", "stand-in", concurrency=16, timeout_s=20, max_retries=1)
     client.answer("2017-05", shards_of(lines), deliver)
-    requests = {custom_id_of(line): content_of(line) for line in lines}
+    requests = {custom_id_of(line): asked(line) for line in lines}
     return {
         custom_id: judge_answer(answers[custom_id].content, answers[custom_id].finish_reason, content)
         if custom_id in answers
@@ -91,7 +90,7 @@ def check(kind: str, customers: int) -> None:
     assert fallbacks == ({expected: len(misbehaved)} if expected else {})
     assert fallbacks.keys() <= set(FALLBACK_REASONS)
     for line in lines:
-        verdict, content = judged[custom_id_of(line)], content_of(line)
+        verdict, content = judged[custom_id_of(line)], asked(line)
         items = [item.model_dump() for item in verdict.answer.items] if verdict.answer else decide(content)["items"]
         assert_valid(items, content)
 

@@ -20,9 +20,9 @@ from pydantic import SecretStr
 
 from benchmarks.llm_client import made_up_requests, shards_of
 from warehouse.errors import LlmUnavailable, SettingsError
-from warehouse.llm.contract import Answer, PendingShard, parse_response
+from warehouse.llm.contract import Answer, PendingShard, custom_id_of, parse_response
 from warehouse.llm.openai_client import OpenAiClient, read_reply
-from warehouse.llm.shards import answer_month, custom_id_of, requests_folder, responses_folder, write_lines
+from warehouse.llm.shards import answer_month, requests_folder, responses_folder, write_lines
 from warehouse.llm.stand_in import create_app
 from warehouse.llm.stand_in_answers import MISBEHAVIOURS, MODEL, decide, misbehaviour_of, spoil
 from warehouse.llm.stand_in_process import free_port, running

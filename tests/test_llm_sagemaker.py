@@ -19,9 +19,9 @@ from benchmarks.llm_client import made_up_requests, shards_of
 from tests.sagemaker_stack import Stack, open_client, open_stack, s3_server
 from warehouse.errors import LlmUnavailable, SettingsError
 from warehouse.files import open_filesystem
-from warehouse.llm.contract import PendingShard, error_line, request_line
+from warehouse.llm.contract import PendingShard, custom_id_of, error_line, request_line
 from warehouse.llm.sagemaker_client import SageMakerClient, TransformParams
-from warehouse.llm.shards import answer_month, custom_id_of, read_lines, requests_folder, responses_folder, write_lines
+from warehouse.llm.shards import answer_month, read_lines, requests_folder, responses_folder, write_lines
 from warehouse.llm.stand_in_answers import misbehaviour_of
 from warehouse.llm.stand_in_process import running
 

@@ -25,7 +25,7 @@ def monthly_cost(price_usd: float | None, units_per_order: float | None, gap_day
 
     ``price_usd`` is a unit's, ``gap_days`` the days between orders; orders come at most once a day.
     """
-    if _is_unknown(price_usd) or _is_unknown(units_per_order) or _is_unknown(gap_days):
+    if is_unknown(price_usd) or is_unknown(units_per_order) or is_unknown(gap_days):
         return None
     return price_usd * units_per_order * DAYS_A_MONTH / max(gap_days, 1.0)
 
@@ -102,7 +102,7 @@ def fit_budget(
         budget: USD a month; ``None``: no bound.
         list_size: most lines of a list.
     """
-    if _is_unknown(budget):
+    if is_unknown(budget):
         return list(lines), 0
     costs = [monthly_cost(line["price_usd"], line["units_per_order"], line["gap_days"]) for line in lines]
     allowed = allowed_by_budget([line["need_probability"] for line in lines], costs, budget, list_size)
@@ -149,8 +149,9 @@ def _worths(probabilities: Sequence[float], values: Sequence[float] | None) -> l
 
 
 def _cents(usd: float | None) -> int:
-    return 0 if _is_unknown(usd) else round(usd * 100)
+    return 0 if is_unknown(usd) else round(usd * 100)
 
 
-def _is_unknown(number: float | None) -> bool:
+def is_unknown(number: float | None) -> bool:
+    """Whether a number is not there: null, or NaN as pandas has it."""
     return number is None or isnan(number)

@@ -57,6 +57,12 @@ def judge_lists(lists: dict[str, DataFrame], truth: DataFrame, k: int) -> DataFr
     )
 
 
+def mean_of(one: Column, value: str = "value", standard_error: str = "standard_error") -> list[Column]:
+    """Aggregates: the mean of a column, its standard error (null with fewer than two) and ``customers`` counted."""
+    error = F.stddev_samp(one) / F.sqrt(F.count(one))
+    return [F.avg(one).alias(value), error.alias(standard_error), F.count(one).alias("customers")]
+
+
 def mean_metrics(judged: DataFrame, k: int) -> DataFrame:
     """Mean and standard error of each metric.
 
@@ -67,9 +73,7 @@ def mean_metrics(judged: DataFrame, k: int) -> DataFrame:
         judged.unpivot(["method"], [F.col(name) for name in METRICS], "metric", "one")
         .groupBy("method", "metric")
         .agg(
-            F.avg("one").alias("value"),
-            (F.stddev_samp("one") / F.sqrt(F.count("one"))).alias("standard_error"),
-            F.count("one").alias("customers"),
+            *mean_of(F.col("one")),
         )
         .withColumn("metric", F.concat("metric", F.lit(f"@{k}")))
     )
@@ -92,9 +96,7 @@ def paired_differences(judged: DataFrame, against: str, k: int) -> DataFrame:
         .join(base, on=pair, how="inner")
         .groupBy("method", "metric")
         .agg(
-            F.avg(difference).alias("difference"),
-            (F.stddev_samp(difference) / F.sqrt(F.count(difference))).alias("difference_se"),
-            F.count(difference).alias("customers"),
+            *mean_of(difference, "difference", "difference_se"),
         )
         .withColumn("metric", F.concat("metric", F.lit(f"@{k}")))
     )
@@ -115,9 +117,7 @@ def monthly_units_error(lines: DataFrame, bought: DataFrame, days: int, method: 
     return errors.agg(
         F.lit(method).alias("method"),
         F.lit("monthly_units_error").alias("metric"),
-        F.avg("error").alias("value"),
-        (F.stddev_samp("error") / F.sqrt(F.count("error"))).alias("standard_error"),
-        F.count("error").alias("customers"),
+        *mean_of(F.col("error")),
     )
 
 

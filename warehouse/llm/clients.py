@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 from warehouse.errors import SettingsError
-from warehouse.llm.contract import BatchClient, Deliver, PendingShard, response_line
+from warehouse.llm.contract import BatchClient, Deliver, PendingShard, content_of, response_line
 from warehouse.settings import Settings
 
 Decide = Callable[[dict[str, Any]], dict[str, Any]]
@@ -31,7 +31,7 @@ class PolicyClient:
             deliver(shard.name, [self._answer(json.loads(line)) for line in shard.lines])
 
     def _answer(self, request: dict[str, Any]) -> str:
-        content = json.loads(request["body"]["messages"][-1]["content"])
+        content = content_of(request["body"])
         decided = json.dumps(self._decide(content), ensure_ascii=False, separators=(",", ":"))
         return response_line(request["custom_id"], self.model, decided, 0, 0)
 

@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from warehouse.errors import ReplenishError
 from warehouse.llm.contract import error_line
-from warehouse.llm.openai_client import Outcome, ask, open_engine
+from warehouse.llm.openai_client import REFUSED, Outcome, ask, open_engine
 from warehouse.serving.server import resolve_address, serve
 
 Ask = Callable[[dict[str, Any]], Awaitable[Outcome]]
@@ -40,7 +40,6 @@ Ask = Callable[[dict[str, Any]], Awaitable[Outcome]]
 _ENGINE, _TIMEOUT, _KEY = "REPLENISH_CONTAINER_ENGINE", "REPLENISH_CONTAINER_TIMEOUT_S", "REPLENISH_LLM_API_KEY"
 # SageMaker gives a ping two seconds.
 _PING_TIMEOUT_S = 1.5
-_WRONG_FOR_ALL = frozenset({401, 403, 404})
 _WORTH_A_RETRY = frozenset({408, 409, 425, 429})
 
 
@@ -137,7 +136,7 @@ def _failure(outcome: Outcome) -> tuple[int, str] | None:
     if outcome.status is None or outcome.status >= 500 or outcome.status in _WORTH_A_RETRY:
         shown = "no response" if outcome.status is None else f"HTTP {outcome.status}"
         return 503, f"the engine did not answer ({shown})"
-    if outcome.status in _WRONG_FOR_ALL:
+    if outcome.status in REFUSED:
         return 500, f"the engine refuses every record (HTTP {outcome.status}): mend the model's name or the key"
     return None
 

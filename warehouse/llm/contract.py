@@ -96,6 +96,27 @@ def response_line(custom_id: str, model: str, content: str, prompt_tokens: int, 
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
+def content_of(body: dict[str, Any]) -> dict[str, Any]:
+    """What a request's body says of the customer: the content of its last message, parsed."""
+    return json.loads(body["messages"][-1]["content"])
+
+
+def custom_id_of(line: str) -> str:
+    """Id of a request line."""
+    return str(json.loads(line)["custom_id"])
+
+
+def to_jsonl(lines: Iterable[str]) -> bytes:
+    """Lines as they stand in a file."""
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")
+
+
+def from_jsonl(content: bytes) -> list[str]:
+    """Lines of a file, empty ones left out."""
+    # Not splitlines, which also breaks at characters that JSON leaves as they are, such as U+2028.
+    return [line for line in content.decode("utf-8").split("\n") if line.strip()]
+
+
 def error_line(custom_id: str, status_code: int | None, code: str, message: str) -> str:
     """One line of a response shard for a request that failed for good; no status where no response came."""
     response = None if status_code is None else {"status_code": status_code, "body": {}}

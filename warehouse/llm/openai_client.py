@@ -28,7 +28,9 @@ from warehouse.llm.contract import Deliver, PendingShard, error_line, parse_resp
 if TYPE_CHECKING:
     from openai import APIConnectionError, AsyncOpenAI
 
-_REFUSED = frozenset({401, 403, 404})
+REFUSED = frozenset({401, 403, 404})
+"""Statuses by which a server refuses every request alike: key, permission, model or route."""
+
 _FEWEST_IN_A_ROW, _MOST_IN_A_ROW = 4, 32
 _CONNECT_TIMEOUT_S = 10.0
 _NO_KEY = "none"
@@ -127,7 +129,7 @@ class OpenAiClient:
                 f"no model's server answers at {self._shown_url} ({outcome.unreachable}): "
                 "start it, or mend the address in REPLENISH_LLM"
             )
-        if outcome.status in _REFUSED:
+        if outcome.status in REFUSED:
             return SettingsError(f"the server at {self._shown_url} {self._refusal(outcome.status)}")
         return None
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from warehouse.errors import LlmUnavailable, ReplenishError
-from warehouse.llm.contract import Deliver, PendingShard, parse_response
+from warehouse.llm.contract import Deliver, PendingShard, custom_id_of, parse_response
 from warehouse.llm.sagemaker_errors import NOT_FOUND, TAKEN, UNREACHABLE, error_code, refusal
 from warehouse.llm.sagemaker_staging import Group, Job, Ledger, Leftover, Staging, digest_of, job_request
-from warehouse.llm.shards import custom_id_of
 
 if TYPE_CHECKING:
     from warehouse.llm.sagemaker_client import TransformParams

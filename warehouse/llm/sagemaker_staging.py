@@ -16,9 +16,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from warehouse.llm.contract import PendingShard
+from warehouse.llm.contract import PendingShard, custom_id_of, from_jsonl, to_jsonl
 from warehouse.llm.sagemaker_errors import UNREACHABLE
-from warehouse.llm.shards import custom_id_of
 
 if TYPE_CHECKING:
     from warehouse.llm.sagemaker_client import TransformParams
@@ -92,8 +91,8 @@ class Staging:
 
     def write_input(self, digest: str, shard: PendingShard) -> None:
         """Stages the shard's request lines for the group."""
-        body = "".join(f"{line}\n" for line in shard.lines).encode("utf-8")
-        self._s3.put_object(Bucket=self._bucket, Key=self._input_key(digest, shard.name), Body=body)
+        key = self._input_key(digest, shard.name)
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=to_jsonl(shard.lines))
 
     def asked(self, digest: str, shard: str) -> set[str]:
         """Ids of the requests that the group holds of the shard."""
@@ -128,8 +127,7 @@ class Staging:
         return f"{self._root}/{digest}/input/{shard}"
 
     def _read_lines(self, key: str) -> list[str]:
-        # Not splitlines(), which also splits at characters that JSON leaves as they are, such as U+2028.
-        return [line for line in self._read(key).decode("utf-8").split("\n") if line.strip()]
+        return from_jsonl(self._read(key))
 
     def _read(self, key: str) -> bytes:
         for _try in range(2):

@@ -3,12 +3,12 @@
 ``<lake>/llm/<month>/requests/shard-00000.jsonl`` and ``…/responses/`` with the same names.
 """
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
-from warehouse.llm.contract import BatchClient, PendingShard, parse_response
+from warehouse.llm.contract import BatchClient, PendingShard, custom_id_of, from_jsonl, parse_response, to_jsonl
 
 
 def requests_folder(month: str) -> str:
@@ -26,8 +26,7 @@ def read_lines(lake: pafs.FileSystem, path: str) -> list[str]:
     if lake.get_file_info(path).type != pafs.FileType.File:
         return []
     with lake.open_input_stream(path, compression=None) as stream:
-        # Not splitlines, which also breaks at characters that JSON leaves as they are, such as U+2028.
-        return [line for line in stream.read().decode("utf-8").split("\n") if line.strip()]
+        return from_jsonl(stream.read())
 
 
 def write_lines(lake: pafs.FileSystem, path: str, lines: list[str]) -> None:
@@ -36,7 +35,7 @@ def write_lines(lake: pafs.FileSystem, path: str, lines: list[str]) -> None:
     lake.create_dir(folder, recursive=True)
     partial = f"{folder}/_{name}"
     with lake.open_output_stream(partial, compression=None) as stream:
-        stream.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        stream.write(to_jsonl(lines))
     lake.move(partial, path)
 
 
@@ -67,8 +66,8 @@ def _pending(
         missing = [line for custom_id, line in requests.items() if custom_id not in kept]
         counts["asked"] += len(missing)
         counts["reused"] += len(kept)
-        keeper.begin(shard, list(kept.values()), len(missing))
         if missing:
+            keeper.begin(shard, list(kept.values()), len(missing))
             yield PendingShard(shard, missing)
 
 
@@ -76,6 +75,15 @@ def finished_answers(lake: pafs.FileSystem, month: str, shard: str) -> dict[str,
     """Response lines by id that are there for the shard; those of requests that failed are left out."""
     lines = read_lines(lake, f"{responses_folder(month)}/{shard}")
     return {answer.custom_id: line for line in lines if (answer := parse_response(line)) and answer.is_finished}
+
+
+@dataclass
+class _Held:
+    """Lines of a shard on an object store, how many are still awaited, and how many are not written yet."""
+
+    lines: list[str]
+    awaited: int
+    unwritten: int = 0
 
 
 class _Keeper:
@@ -90,46 +98,42 @@ class _Keeper:
     def __init__(self, lake: pafs.FileSystem, month: str) -> None:
         self._lake, self._folder = lake, responses_folder(month)
         self._can_append = _is_local(lake)
-        self._held: dict[str, list[str]] = {}
-        self._awaited: dict[str, int] = {}
-        self._unwritten: dict[str, int] = {}
+        self._held: dict[str, _Held] = {}
 
     def begin(self, shard: str, kept: list[str], awaited: int) -> None:
         """Starts the shard anew with the answers that stay; a line that a kill tore goes."""
         write_lines(self._lake, f"{self._folder}/{shard}", kept)
-        if awaited and not self._can_append:
-            self._held[shard], self._awaited[shard], self._unwritten[shard] = kept, awaited, 0
+        if not self._can_append:
+            self._held[shard] = _Held(kept, awaited)
 
     def add(self, shard: str, lines: list[str]) -> None:
         """Keeps answers of the shard."""
         if self._can_append:
             with self._lake.open_append_stream(f"{self._folder}/{shard}", compression=None) as stream:
-                stream.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+                stream.write(to_jsonl(lines))
             return
-        self._held[shard] += lines
-        self._awaited[shard] -= len(lines)
-        self._unwritten[shard] += len(lines)
-        if self._awaited[shard] <= 0:
+        held = self._held[shard]
+        held.lines += lines
+        held.awaited -= len(lines)
+        held.unwritten += len(lines)
+        if held.awaited <= 0:
             self._write(shard)
-            del self._held[shard], self._unwritten[shard]
-        elif self._unwritten[shard] >= self._ANSWERS_A_WRITE:
+            del self._held[shard]
+        elif held.unwritten >= self._ANSWERS_A_WRITE:
             self._write(shard)
 
     def close(self) -> None:
         """Writes what is not written yet."""
-        for shard in [shard for shard, count in self._unwritten.items() if count]:
-            self._write(shard)
+        for shard, held in self._held.items():
+            if held.unwritten:
+                self._write(shard)
 
     def _write(self, shard: str) -> None:
-        write_lines(self._lake, f"{self._folder}/{shard}", self._held[shard])
-        self._unwritten[shard] = 0
+        held = self._held[shard]
+        write_lines(self._lake, f"{self._folder}/{shard}", held.lines)
+        held.unwritten = 0
 
 
 def _is_local(lake: pafs.FileSystem) -> bool:
     base = lake.base_fs if isinstance(lake, pafs.SubTreeFileSystem) else lake
     return isinstance(base, pafs.LocalFileSystem)
-
-
-def custom_id_of(line: str) -> str:
-    """Id of a request line."""
-    return str(json.loads(line)["custom_id"])

@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from warehouse.errors import ReplenishError, SettingsError
 from warehouse.llm.container import answer_invocation
-from warehouse.llm.contract import error_line
+from warehouse.llm.contract import content_of, error_line
 from warehouse.llm.openai_client import Outcome, read_reply
 from warehouse.llm.stand_in_answers import (
     MISBEHAVIOURS,
@@ -111,7 +111,7 @@ class _StandIn:
         if failure := failure_of(kind, is_first=self.stats.ids[custom_id] == 1):
             return failure
         try:
-            content, finish = spoil(kind, decide(json.loads(request["messages"][-1]["content"])), request)
+            content, finish = spoil(kind, decide(content_of(request)), request)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return Reply(400, error_body("the stand-in's rule reads the requests of Replenish alone"))
         body = json.dumps(_completion(custom_id, content, finish, request)).encode()

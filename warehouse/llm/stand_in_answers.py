@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from warehouse.llm.contract import content_of
+
 MODEL = "stand-in"
 """The model's name in every answer."""
 
@@ -93,7 +95,7 @@ def spoil(kind: str | None, answer: Answer, request: Mapping[str, Any]) -> tuple
         answer: what the rule decided.
         request: body of the chat request.
     """
-    content = json.loads(request["messages"][-1]["content"])
+    content = content_of(request)
     text = _as_json(answer)
     if kind == "truncated":
         return text[: max(1, len(text) // 2)], "stop"
