@@ -10,6 +10,7 @@ from jobs import (
     candidates,
     copurchase,
     customer_profiles,
+    discoveries,
     list_decisions,
     list_requests,
     product_embeddings,
@@ -39,7 +40,7 @@ HISTORY = [
         gold.PURCHASE_FREQUENCY,
         purchase_frequency.run,
         description=f"{gold.PURCHASE_FREQUENCY.text} Replaces its months; reads no other.",
-        deps=[_on(silver.ORDER_LINES)],
+        deps=[_on(silver.ORDER_LINES), _on(silver.PRODUCTS_TABLE)],
         kinds=_SPARK,
     ),
     monthly_asset(
@@ -121,10 +122,23 @@ DECISIONS = [
         kinds=_SPARK | {"lancedb"},
     ),
     monthly_asset(
+        gold.DISCOVERIES,
+        discoveries.run,
+        description=f"{gold.DISCOVERIES.text} A re-run gives the same rows.",
+        deps=[
+            _on(gold.REPLENISHMENT_STATE, months_before(1, including_this=True)),
+            _on(gold.PURCHASE_FREQUENCY),
+            _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
+            _on(silver.PRODUCTS_TABLE),
+            _on(silver.CUSTOMERS_TABLE),
+        ],
+        kinds=_SPARK,
+    ),
+    monthly_asset(
         gold.LIST_REQUESTS,
         list_requests.run,
         description=f"{gold.LIST_REQUESTS.text} The shards of the month are written anew.",
-        deps=[_on(gold.CANDIDATES), _on(silver.PRODUCTS_TABLE), _on(silver.CUSTOMERS_TABLE)],
+        deps=[_on(gold.CANDIDATES), _on(gold.DISCOVERIES), _on(silver.PRODUCTS_TABLE), _on(silver.CUSTOMERS_TABLE)],
         kinds=_SPARK,
     ),
     monthly_asset(

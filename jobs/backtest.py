@@ -17,11 +17,15 @@ from pyspark.sql import functions as F
 from jobs.candidates import score_history, score_needs
 from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import exit_on_error
+from jobs.discoveries import find_discoveries
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
+from transforms.discovery import DiscoveryParams
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
 from transforms.needs import any_of, need
+from transforms.replenishment import PAIR
+from warehouse.contracts.features import decayed_name, need_days_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.errors import PermanentError
@@ -31,6 +35,9 @@ from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
 KS = (10, 20)
+_NEW_LOOKED_AT = 100
+"""Products looked at for lists of new ones, of which those of needs keep few."""
+
 _PAIRS = (
     "customer_id",
     "product_id",
@@ -38,7 +45,9 @@ _PAIRS = (
     "score",
     "forecast_probability",
     "purchase_days",
-    "decayed_purchases",
+    decayed_name(120),
+    "need_days",
+    need_days_name(120),
     "first_ordered_date",
 )
 
@@ -52,16 +61,40 @@ _RANKINGS: dict[str, Callable[[DataFrame], DataFrame]] = {
     "global_top": lambda pairs: global_top(pairs, pairs.select("customer_id").distinct(), max(KS)),
 }
 
-METHODS = ("published", MODEL, POLICY, *_RANKINGS)
+DISCOVERY, POPULAR_NEW, PRICED = "discovery", "popular_new", "ranker_and_new"
+NEW_LINES = 2
+"""Discoveries that close a list of the method :data:`PRICED`."""
+
+METHODS = ("published", MODEL, POLICY, *_RANKINGS, DISCOVERY, POPULAR_NEW, PRICED)
 """What was published, and where a model was asked its lists and the policy's; the rankers over all that a customer has
 bought; the same without the one of needs, whose place the products' added-up probabilities take; the forecast without
-either; three simple methods."""
+either; three simple methods; of what the customer never bought the discoveries and what most others buy, which
+``discovery_recall`` judges; the ranker's list of twenty whose last lines are discoveries, which tells their price."""
+
+
+MoreLists = Callable[[str, DataFrame], dict[str, dict[str, DataFrame]]]
+"""Other methods' lists: of the month at whose end they are made and the goods (``product_id, need``), prefix →
+method → ``customer_id, product_id, rank``. What benchmarks add stands beside :data:`METHODS`."""
 
 
 def backtest(
-    lake: Lake, settings: Settings, months: Sequence[str], methods: Sequence[str] = METHODS
+    lake: Lake,
+    settings: Settings,
+    months: Sequence[str],
+    methods: Sequence[str] = METHODS,
+    *,
+    judged: DataFrame | None = None,
+    more: MoreLists | None = None,
 ) -> list[dict[str, object]]:
     """One dict a month and method.
+
+    Args:
+        lake: holds the months, and those before them.
+        settings: the business time zone, and what may not stand on a list.
+        months: months judged, YYYY-MM.
+        methods: which of :data:`METHODS`.
+        judged: ``product_id`` of what is ranked and counts as bought; None: what may stand on a list.
+        more: other methods.
 
     Keys: ``month``, ``method``, ``customers``; each metric at each of :data:`KS`, with ``_se`` (its standard error)
     and, but for personal top, ``_vs_personal_top`` (paired difference) and ``_vs_personal_top_se``. Those that begin
@@ -79,18 +112,25 @@ def backtest(
     results: dict[tuple[str, str], dict[str, object]] = {}
     for month in months:
         with ExitStack() as kept:
-            for prefix, lists, truth in _levels(lake, settings, month, wanted, kept):
+            for prefix, lists, truth in _levels(lake, settings, month, wanted, judged, more, kept):
                 for k in KS:
                     _add_results(results, month, prefix, judge_lists(lists, truth, k), k)
-    return [result for result in results.values() if result["method"] in methods]
+    return [result for result in results.values() if result["method"] != AGAINST or AGAINST in methods]
 
 
 def _levels(
-    lake: Lake, settings: Settings, month: str, methods: Sequence[str], kept: ExitStack
+    lake: Lake,
+    settings: Settings,
+    month: str,
+    methods: Sequence[str],
+    judged: DataFrame | None,
+    more: MoreLists | None,
+    kept: ExitStack,
 ) -> list[tuple[str, dict[str, DataFrame], DataFrame]]:
     """``(prefix, lists by method, truth)`` of products, then of needs; frames read again stay until ``kept`` ends."""
     before = add_months(month, -1)
-    goods = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz).where("is_subscribable")
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
+    goods = products.where("is_subscribable") if judged is None else products.join(judged, "product_id", "left_semi")
     types = goods.select("product_id", need().alias("need"))
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
@@ -105,18 +145,51 @@ def _levels(
     for name, decisions in decided_lists(lake, settings, before).items():
         if name in methods:
             lists[name], need_lists[name] = listed_lines(decisions), listed_needs(decisions)
+    if {DISCOVERY, POPULAR_NEW, PRICED} & set(methods):
+        new, new_needs = _lists_of_new(lake, before, types, pairs, kept)
+        lists |= {name: new[name] for name in new if name in methods}
+        need_lists |= {name: new_needs[name] for name in new_needs if name in methods}
+    others = more(before, types) if more else {}
+    lists, need_lists = lists | others.get("", {}), need_lists | others.get("need_", {})
     return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
 
 
 def _add_up(pairs: DataFrame) -> DataFrame:
-    """The pairs added up by need: counts as sums, probabilities as that of buying any of the products."""
+    """The pairs added up by need: the days on which it was bought for, the probability of any of its products."""
     return pairs.groupBy("customer_id", F.col("need").alias("product_id")).agg(
         any_of("score").alias("added_up"),
         any_of("forecast_probability").alias("forecast_probability"),
-        F.sum("purchase_days").alias("purchase_days"),
-        F.sum("decayed_purchases").alias("decayed_purchases"),
+        F.round(F.sum("need_days")).alias("purchase_days"),
+        F.sum(need_days_name(120)).alias(decayed_name(120)),
         F.min("first_ordered_date").alias("first_ordered_date"),
     )
+
+
+def _lists_of_new(
+    lake: Lake, before: str, types: DataFrame, pairs: DataFrame, kept: ExitStack
+) -> tuple[dict[str, DataFrame], dict[str, DataFrame]]:
+    """Lists of products, and of needs, that customers never bought; and the ranker's with some at its end."""
+    params = DiscoveryParams(kept=_NEW_LOOKED_AT)
+    found = kept.enter_context(persisted(find_discoveries(lake, before, types, params)))
+    popular = global_top(pairs, pairs.select("customer_id").distinct(), _NEW_LOOKED_AT)
+    popular = popular.join(pairs.select(*PAIR), on=list(PAIR), how="left_anti").join(
+        types, on="product_id", how="inner"
+    )
+    new = {DISCOVERY: rank_by(found, F.asc("place")), POPULAR_NEW: rank_by(popular, F.asc("rank"))}
+    own = pairs.select("customer_id", "need").distinct()
+    placed = {DISCOVERY: found, POPULAR_NEW: popular.withColumnRenamed("rank", "place")}
+    needs = {name: _rank_new_needs(frame, own) for name, frame in placed.items()}
+    last = max(KS) - NEW_LINES
+    first = rank_by(pairs, F.desc("score")).where(F.col("rank") <= last)
+    added = new[DISCOVERY].where(F.col("rank") <= NEW_LINES).withColumn("rank", F.col("rank") + last)
+    return {**new, PRICED: first.unionByName(added)}, needs
+
+
+def _rank_new_needs(placed: DataFrame, own: DataFrame) -> DataFrame:
+    """Needs that the customer never bought for, by their best product; a need stands in ``product_id``."""
+    new = placed.join(own, on=["customer_id", "need"], how="left_anti")
+    best = new.groupBy("customer_id", F.col("need").alias("product_id")).agg(F.min("place").alias("place"))
+    return rank_by(best, F.asc("place"))
 
 
 def _needs_bought(truth: DataFrame, types: DataFrame, needs: DataFrame) -> DataFrame:

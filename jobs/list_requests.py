@@ -1,4 +1,4 @@
-"""gold/candidates → request shards (JSONL) and gold/list_requests: one request a customer.
+"""gold/candidates, gold/discoveries → request shards (JSONL) and gold/list_requests: one request a customer.
 
 Tasks render and write the shards themselves; nothing is collected. A shard holds at most 1,000 requests.
 """
@@ -16,9 +16,10 @@ from jobs.report import JobReport
 from jobs.salt import pseudonym_salt
 from transforms.budget import fit_budget, is_unknown
 from transforms.catalogue import as_of_end_of
-from transforms.needs import needs_of
+from transforms.due_dates import DueDateParams, due_date
+from transforms.needs import needs_of, new_needs
 from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
-from warehouse.contracts.gold import CANDIDATES, LIST_REQUESTS
+from warehouse.contracts.gold import CANDIDATES, DISCOVERIES, LIST_REQUESTS
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
 from warehouse.files import open_filesystem
@@ -56,6 +57,12 @@ _EVIDENCE = (
 )
 
 
+_NEW = ("place", "product_id", "name", "need", "source", "related_name", "probability", "need_due_date")
+
+_BEST_FIRST = "array_sort(candidates, (a, b) -> CASE WHEN a.score > b.score THEN -1 WHEN a.score < b.score THEN 1 "
+_BEST_FIRST += "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
+
+
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     """Replaces the request shards and the rows of ``gold/list_requests`` of the months.
 
@@ -79,24 +86,26 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """One row a customer: ``customer_id, shard, candidates`` (array of structs, best first), and the customer's
-    ``monthly_budget_usd`` and ``diets``, null where none is known.
+    """One row a customer: ``customer_id, shard, candidates`` and ``discoveries`` (arrays of structs, best first; the
+    latter null where there is none), and the customer's ``monthly_budget_usd`` and ``diets``, null where none is known.
     """
     candidates = lake.require_months(CANDIDATES, [month])
     names = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     names = names.select("product_id", "name", F.col("price_usd").cast("double").alias("price_usd"))
     related = names.select(F.col("product_id").alias("related_product_id"), F.col("name").alias("related_name"))
     named = candidates.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
-    best_first = F.expr(
-        "array_sort(candidates, (a, b) -> CASE WHEN a.score > b.score THEN -1 WHEN a.score < b.score THEN 1 "
-        "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
-    )
     grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
     limits = customers.select(
         "customer_id", F.col("monthly_budget_usd").cast("double").alias("monthly_budget_usd"), "diets"
     )
-    known = grouped.withColumn("candidates", best_first).join(limits, on="customer_id", how="left")
+    known = grouped.withColumn("candidates", F.expr(_BEST_FIRST)).join(limits, on="customer_id", how="left")
+    new = lake.read(DISCOVERIES, [month]).withColumn(
+        "need_due_date", due_date(F.col("probability"), 0.5, DueDateParams())
+    )
+    new = new.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
+    new = new.groupBy("customer_id").agg(F.sort_array(F.collect_list(F.struct(*_NEW))).alias("discoveries"))
+    known = known.join(new, on="customer_id", how="left")
     return _assign_shards(known, candidates.select("customer_id").distinct().count())
 
 
@@ -112,14 +121,18 @@ def _assign_shards(customers: DataFrame, count: int) -> DataFrame:
 
 def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: str) -> DataFrame:
     uri, endpoint, model, list_size = settings.lake, settings.s3_endpoint, model_of(settings.llm), settings.list_size
+    most_new = min(settings.discoveries, list_size)
 
     def write(shard: pd.DataFrame) -> pd.DataFrame:
         lines, rows = [], []
-        columns = ("customer_id", "candidates", "monthly_budget_usd", "diets")
+        columns = ("customer_id", "candidates", "discoveries", "monthly_budget_usd", "diets")
         of_each = zip(*(shard[name] for name in columns), strict=True)
-        for customer_id, candidates, budget, diets in sorted(of_each, key=itemgetter(0)):
+        for customer_id, candidates, discoveries, budget, diets in sorted(of_each, key=itemgetter(0)):
             limit = None if is_unknown(budget) else budget
             needs, left_out = fit_budget(needs_of(candidates), limit, list_size)
+            # Who has set a budget is offered nothing that it was not set for.
+            if limit is None and discoveries is not None:
+                needs += new_needs(discoveries, needs, most_new)
             suits = () if diets is None else tuple(diets)
             body = render_body(needs, month, model, list_size, limit, suits)
             digest = prompt_hash(body, TEMPLATE_VERSION)

@@ -1,4 +1,4 @@
-"""silver/order_lines → gold/purchase_frequency: reads and replaces the months asked for, no other."""
+"""silver/order_lines, products → gold/purchase_frequency: reads and replaces the months asked for, no other."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,9 @@ from pyspark.sql import functions as F
 from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.frequency import FrequencyParams, monthly_frequency
+from transforms.needs import with_needs
 from warehouse.contracts.gold import PURCHASE_FREQUENCY
-from warehouse.contracts.silver import ORDER_LINES
+from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
 from warehouse.lake import Lake
 from warehouse.settings import Settings
 
@@ -19,7 +20,8 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     Raises:
         MissingMonth: a month has no order line.
     """
-    lines = lake.require_months(ORDER_LINES, months)
+    products = lake.read(PRODUCTS_TABLE)
+    lines = with_needs(lake.require_months(ORDER_LINES, months), products, settings.business_tz)
     params = FrequencyParams(high_frequency_min_orders=settings.high_frequency_min_orders)
     lake.replace_months(PURCHASE_FREQUENCY, monthly_frequency(lines, params), months)
     written = lake.read(PURCHASE_FREQUENCY, months)

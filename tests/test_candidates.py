@@ -128,7 +128,8 @@ def test_baselines(spark):
     ]
     state = spark.createDataFrame(
         rows,
-        "customer_id string, product_id string, purchase_days long, decayed_purchases double, first_ordered_date date",
+        "customer_id string, product_id string, purchase_days long, decayed_purchases_120d double, "
+        "first_ordered_date date",
     )
     top = {row["rank"]: row.product_id for row in personal_top(state).collect()}
     assert top == {1: "often", 2: "first", 3: "lately"}

@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.frequency import FrequencyParams, monthly_frequency
+from transforms.needs import with_needs
 from transforms.replenishment import ForecastParams, StateParams, advance_state, forecast
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.table import spark_schema
@@ -24,7 +25,7 @@ def line(order, day, quantity=1, amount=2, customer="c", product="p", month="201
 
 
 def frequency_of(spark, *lines, params=PARAMS):
-    return monthly_frequency(spark.createDataFrame(list(lines), LINES), params)
+    return monthly_frequency(spark.createDataFrame(list(lines), LINES).withColumn("need", F.lit("Milk")), params)
 
 
 def test_counts_gaps_and_weights_within_a_month(spark):
@@ -67,6 +68,19 @@ def empty_state(spark):
     return spark.createDataFrame([], spark_schema(REPLENISHMENT_STATE))
 
 
+def test_a_day_is_split_among_the_products_of_its_need(spark):
+    rows = frequency_of(
+        spark,
+        line("a", "2017-05-16"),
+        *[line("b", "2017-05-31", product=product) for product in ("p", "q", "r")],
+    ).collect()
+    shares = {row.product_id: row.need_days for row in rows}
+    assert shares == {"p": pytest.approx(4 / 3), "q": pytest.approx(1 / 3), "r": pytest.approx(1 / 3)}
+    assert sum(row.need_days_15d for row in rows) == pytest.approx(2**-1 + 1), "two days on which milk was bought"
+    returned = frequency_of(spark, line("a", "2017-05-01", -1, -2)).first()
+    assert (returned.need_days, returned.need_days_15d) == (0, 0)
+
+
 def test_state_month_by_month_equals_one_pass_over_all_days(spark):
     may = frequency_of(spark, line("a", "2017-05-01"), line("b", "2017-05-11"))
     june = frequency_of(spark, line("c", "2017-06-10", 2, month="2017-06"))
@@ -81,6 +95,8 @@ def test_state_month_by_month_equals_one_pass_over_all_days(spark):
     ages = [(end - day).days for day in (date(2017, 5, 1), date(2017, 5, 11), date(2017, 6, 10))]
     weights = [2 ** (-age / 10) for age in ages]
     assert row.decayed_purchases == pytest.approx(sum(weights))
+    assert row.need_days == 3
+    assert row.need_days_45d == pytest.approx(sum(2 ** (-age / 45) for age in ages))
     assert row.weighted_gap_count == pytest.approx(weights[1] + weights[2])
     assert row.mean_gap_days == pytest.approx((10 * weights[1] + 30 * weights[2]) / (weights[1] + weights[2]))
     assert row.units_per_order == pytest.approx(4 / 3)
@@ -128,3 +144,24 @@ def test_forecast_equals_the_gamma_poisson_predictive(spark):
 def test_expected_units_are_shrunk_to_the_product_s_median(spark):
     row = forecast_of(spark, "2017-05-11", "2017-05-21")
     assert row.units_per_order == pytest.approx((2 * 1 + 2 * 3) / (2 + 2))
+
+
+def test_a_line_has_the_need_that_its_product_had_at_the_month_s_end(spark):
+    products = spark.createDataFrame(
+        [
+            ("p", "Milk", "Dairy", "Milk 1 l", "1970-01-01 00:00:00", "2017-06-01 04:00:00"),
+            ("p", "Oat milk", "Dairy", "Milk 1 l", "2017-06-01 04:00:00", None),
+            ("q", None, None, "Soap", "1970-01-01 00:00:00", None),
+        ],
+        "product_id string, type string, category string, name string, valid_from string, valid_to string",
+    ).withColumns({name: F.col(name).cast("timestamp") for name in ("valid_from", "valid_to")})
+    lines = spark.createDataFrame(
+        [("2017-05", "p"), ("2017-06", "p"), ("2017-05", "q"), ("2017-05", "new")], "month string, product_id string"
+    )
+    found = with_needs(lines, products, "America/New_York").collect()
+    assert {(row.month, row.product_id): row.need for row in found} == {
+        ("2017-05", "p"): "Milk",
+        ("2017-06", "p"): "Oat milk",
+        ("2017-05", "q"): "Soap",
+        ("2017-05", "new"): "new",
+    }

@@ -57,7 +57,7 @@ def test_differences_are_paired_by_customer(spark):
 def test_global_top_is_the_same_for_everybody(spark):
     state = spark.createDataFrame(
         [("c", "a", 1.0), ("d", "a", 1.0), ("d", "b", 1.5), ("d", "z", 0.1)],
-        "customer_id string, product_id string, decayed_purchases double",
+        "customer_id string, product_id string, decayed_purchases_120d double",
     )
     customers = spark.createDataFrame([("c",), ("e",)], "customer_id string")
     ranked = sorted(tuple(row) for row in global_top(state, customers, 2).collect())

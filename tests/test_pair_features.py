@@ -36,9 +36,14 @@ BOUGHT = [
 ]
 
 
+def lines_of(spark, lines):
+    types = spark.createDataFrame(list(TYPES.items()), "product_id string, need string")
+    return spark.createDataFrame(lines, LINES).join(types, "product_id")
+
+
 def state_of(spark, lines, months):
     state = spark.createDataFrame([], spark_schema(REPLENISHMENT_STATE))
-    frame = spark.createDataFrame(lines, LINES)
+    frame = lines_of(spark, lines)
     for month in months:
         frequency = monthly_frequency(frame.where(F.col("month") == month), FrequencyParams())
         before = state.drop("month", "mean_gap_days", "units_per_order")
@@ -116,7 +121,7 @@ def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark
         line("anna", "skim", "2017-06-02", -1),
         line("eve", "milk", "2017-06-02"),
     ]
-    frequency = monthly_frequency(spark.createDataFrame(june, LINES), FrequencyParams()).where("orders > 0")
+    frequency = monthly_frequency(lines_of(spark, june), FrequencyParams()).where("orders > 0")
     everything = label_examples(frame, frequency, 1.0, seed=1).collect()
     labels = {(row.customer_id, row["item"]): row.is_bought for row in everything}
     assert labels == {pair: pair == ("anna", "milk") for pair in labels}, "a return is no purchase"
@@ -136,6 +141,14 @@ def test_needs_have_the_features_of_products(spark):
     assert milk.pair_gap_days == pytest.approx(60 / 3)
     assert (milk.need_products, milk.customer_products, milk.product_buyers) == (2, 2, 2)
     assert rows["anna", "Soap"].pair_gap_days is None
+
+
+def test_two_products_bought_on_one_day_are_one_purchase_of_their_need(spark):
+    bought = [line("anna", product, day) for product in ("milk", "skim") for day in ("2017-05-01", "2017-05-31")]
+    state = state_of(spark, bought, ("2017-05",)).withColumn("category", F.lit("Household"))
+    row = as_needs(state).first()
+    assert (row.purchase_days, row.gap_count, row.mean_gap_days) == (2, 1, 30)
+    assert row.decayed_purchases_15d == pytest.approx(2**-2 + 1)
 
 
 def test_a_type_with_few_gaps_takes_the_mean_of_all(features):

@@ -10,7 +10,8 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
+from transforms.frequency import month_end
+from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name, need_days_name
 
 MAX_ALTERNATES = 2
 """Products of the same need that a line names beside the preferred one."""
@@ -27,6 +28,24 @@ def need() -> Column:
 def category() -> Column:
     """The needs that are of a kind: the product's category, else its department, else its need."""
     return F.coalesce(F.col("category"), F.col("department"), need())
+
+
+def with_needs(lines: DataFrame, products: DataFrame, business_tz: str) -> DataFrame:
+    """Order lines with the ``need`` of their product, as the catalogue knew it at the end of the line's month.
+
+    Shape: rows in = rows out. A product that was not known by then is a need of its own.
+
+    Args:
+        lines: with ``month`` and ``product_id``.
+        products: ``silver/products``.
+        business_tz: IANA zone in which months end.
+    """
+    end = F.to_utc_timestamp(F.date_add(month_end(), 1).cast("timestamp"), business_tz)
+    holds = (F.col("valid_from") < end) & (F.col("valid_to").isNull() | (F.col("valid_to") >= end))
+    named = products.select("product_id", need().alias("known_need"), "valid_from", "valid_to").alias("product")
+    same = F.col("line.product_id") == F.col("product.product_id")
+    known = lines.alias("line").join(F.broadcast(named), on=same & holds, how="left")
+    return known.select("line.*", F.coalesce("known_need", "line.product_id").alias("need"))
 
 
 def any_of(probability: str) -> Column:
@@ -57,14 +76,18 @@ def as_needs(state: DataFrame) -> DataFrame:
 
     Shape: in, ``gold/replenishment_state`` with ``need`` and ``category`` (one for all products of a need); out, one
     row a (customer_id, need), what ``transforms.pair_features`` reads: the need stands in ``product_id`` and its
-    category in ``need``. Sums of counts take two products bought on one day as two purchases; gaps are the time from
-    first to last purchase over them.
+    category in ``need``. Two products bought on one day are one purchase day of the need; gaps are the time from first
+    to last purchase over them. Orders are those of the products added up.
     """
-    counts = ("purchase_days", "orders", "units", *map(decayed_name, RANKER_HALF_LIVES_DAYS))
+    days = {decayed_name(days): F.sum(need_days_name(days)) for days in RANKER_HALF_LIVES_DAYS}
+    # A day split in three comes back as .9999….
+    days["purchase_days"] = F.round(F.sum("need_days")).cast("long")
     # One number, the day before the units: for the greatest of a struct Spark would sort the whole state.
     latest = F.max(F.unix_date("last_ordered_date") * F.lit(_BEYOND_INT) + F.col("last_units"))
     needs = state.groupBy("month", "customer_id", "need", "category").agg(
-        *[F.sum(name).alias(name) for name in counts],
+        *[column.alias(name) for name, column in days.items()],
+        F.sum("orders").alias("orders"),
+        F.sum("units").alias("units"),
         F.expr("bit_or(recent_months)").alias("recent_months"),
         F.min("first_ordered_date").alias("first_ordered_date"),
         F.max("last_ordered_date").alias("last_ordered_date"),
@@ -100,3 +123,22 @@ def needs_of(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             needs[row["need"]]["alternates"].append(row)
     # Stable: of needs that are equally likely, the one with the better product stays first.
     return sorted(needs.values(), key=lambda need: -need["need_score"])
+
+
+def new_needs(
+    discoveries: Sequence[Mapping[str, Any]], offered: Sequence[Mapping[str, Any]], most: int
+) -> list[dict[str, Any]]:
+    """The first ``most`` discoveries of needs that are not offered yet, each a need without alternates.
+
+    Args:
+        discoveries: one customer's rows of ``gold/discoveries``, the best first.
+        offered: the needs offered already (:func:`needs_of`).
+        most: how many a list may carry.
+    """
+    taken = {need["need"] for need in offered}
+    found: list[dict[str, Any]] = []
+    for row in discoveries:
+        if len(found) < most and row["need"] not in taken:
+            taken.add(row["need"])
+            found.append({**row, "alternates": []})
+    return found

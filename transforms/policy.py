@@ -5,10 +5,12 @@ It takes the likeliest needs: all that are likely enough to be worth a subscript
 """
 
 from calendar import month_name
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
+from warehouse.contracts.gold import DISCOVERY_SOURCES
 from warehouse.months import add_months
 
 WORTH_A_LINE = 0.10
@@ -27,8 +29,12 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     Returns:
         An answer object of ``transforms.prompts.answer_schema``.
     """
-    likeliest = sorted(content["candidates"], key=lambda candidate: (-candidate["need_probability"], candidate["id"]))
+    new = [candidate for candidate in content["candidates"] if is_discovery(candidate)]
+    known = [candidate for candidate in content["candidates"] if not is_discovery(candidate)]
+    likeliest = sorted(known, key=lambda candidate: (-candidate["need_probability"], candidate["id"]))
     chosen = [candidate for place, candidate in enumerate(likeliest) if place < SHORT_LIST or _is_worth(candidate)]
+    # The request offers no more discoveries than a list may carry; they come last, in its order.
+    chosen = chosen[: max(content["limits"]["list_size"] - len(new), 0)] + new
     return {
         "items": [
             {
@@ -40,6 +46,11 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
             for candidate in chosen[: content["limits"]["list_size"]]
         ]
     }
+
+
+def is_discovery(candidate: Mapping[str, Any]) -> bool:
+    """Whether the customer never bought the candidate."""
+    return candidate["sources"][0] in DISCOVERY_SOURCES
 
 
 def _is_worth(candidate: dict[str, Any]) -> bool:
@@ -58,6 +69,8 @@ def _quantity(candidate: dict[str, Any]) -> int:
 
 def _reason(candidate: dict[str, Any], month: str) -> str:
     sources = candidate["sources"]
+    if is_discovery(candidate):
+        return _reason_to_try(candidate)
     if "due" in sources and candidate["orders_so_far"] == 1:
         rhythm = f"products of its kind are bought about every {_count(candidate['gap_days'], 'day')}"
         return f"Bought once, on {_day(candidate['last_ordered'])}; {rhythm}: {_when(candidate, month)}."
@@ -73,6 +86,14 @@ def _reason(candidate: dict[str, Any], month: str) -> str:
     start = f"You bought it before, and it is {how} "
     room = MAX_REASON_CHARACTERS - len(start) - len(ending)
     return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + ending
+
+
+def _reason_to_try(candidate: dict[str, Any]) -> str:
+    if "bought_with" not in candidate:
+        return "New to you, and bought by many this month."
+    start, related = "New to you; chosen by customers who buy ", candidate["bought_with"]
+    room = MAX_REASON_CHARACTERS - len(start) - 1
+    return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + "."
 
 
 def _when(candidate: dict[str, Any], month: str) -> str:

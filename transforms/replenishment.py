@@ -11,11 +11,20 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from transforms.frequency import HALF_LIFE_DAYS, month_end, next_month_end, recency_weight
-from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name
+from warehouse.contracts.features import RANKER_HALF_LIVES_DAYS, decayed_name, need_days_name
 from warehouse.months import days_in, last_date
 
 PAIR = ("customer_id", "product_id")
-_SUMS = ("orders", "purchase_days", "units", "spend_usd", "gap_count", "gap_days_sum", "gap_days_sum_of_squares")
+_SUMS = (
+    "orders",
+    "purchase_days",
+    "units",
+    "spend_usd",
+    "gap_count",
+    "gap_days_sum",
+    "gap_days_sum_of_squares",
+    "need_days",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ def advance_state(previous: DataFrame, frequency: DataFrame, month: str, params:
     out, one row a live pair, columns of ``gold/replenishment_state``. A pair that was only ever taken back has no row.
     """
     half_lives = dict.fromkeys(("weighted_gap_count", "weighted_gap_days", "decayed_purchases"), params.half_life_days)
-    half_lives |= {decayed_name(days): float(days) for days in RANKER_HALF_LIVES_DAYS}
+    for name in (decayed_name, need_days_name):
+        half_lives |= {name(days): float(days) for days in RANKER_HALF_LIVES_DAYS}
     end = F.lit(last_date(month))
     old, new = previous.alias("old"), frequency.alias("new")
     # The month is the smaller side: building its hash table saves sorting the whole state.

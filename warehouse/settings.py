@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     )
     pantry_guard: bool = Field(False, description="leave out what a customer has stocked up on beyond the next month")
     list_size: int = Field(20, ge=1, le=50, description="most lines on a list")
+    discoveries: int = Field(
+        0, ge=0, le=10, description="lines of a list that may go to products never bought before; 0: none"
+    )
     list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 
     @field_validator("business_tz")

@@ -15,6 +15,11 @@ def decayed_name(half_life_days: int) -> str:
     return f"decayed_purchases_{half_life_days}d"
 
 
+def need_days_name(half_life_days: int) -> str:
+    """Column of the need's purchase days, split among its products, weighted by that half-life."""
+    return f"need_days_{half_life_days}d"
+
+
 def _feature(name: str, unit: str, text: str, nullable: bool = False) -> Column:
     return Column(name, DOUBLE, text, unit=unit, nullable=nullable)
 

@@ -5,7 +5,7 @@ A partition M depends on data up to the end of M only.
 
 import pyarrow as pa
 
-from warehouse.contracts.features import FEATURES, RANKER_HALF_LIVES_DAYS, decayed_name
+from warehouse.contracts.features import FEATURES, RANKER_HALF_LIVES_DAYS, decayed_name, need_days_name
 from warehouse.contracts.silver import MONTH
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, LONG, STRING, STRINGS, USD, Column, Table
 
@@ -32,6 +32,20 @@ _DECAYED = tuple(
     for days in RANKER_HALF_LIVES_DAYS
 )
 
+_NEED_DAYS = (
+    Column(
+        "need_days",
+        DOUBLE,
+        "purchase days, each split among the products of the need bought on it: over the need they add up to its days",
+        unit="days",
+        minimum=0,
+    ),
+    *[
+        Column(need_days_name(days), DOUBLE, f"the same with a half-life of {days} days", unit="days", minimum=0)
+        for days in RANKER_HALF_LIVES_DAYS
+    ],
+)
+
 PURCHASE_FREQUENCY = Table(
     name="gold/purchase_frequency",
     text="How often each customer bought each product in the month; only pairs bought in it.",
@@ -53,6 +67,7 @@ PURCHASE_FREQUENCY = Table(
         Column("weighted_gap_days", DOUBLE, "gap days so weighted", unit="days", minimum=0),
         Column("decayed_purchases", DOUBLE, "purchase days weighted by recency at the end of the month", minimum=0),
         *_DECAYED,
+        *_NEED_DAYS,
         Column("last_units", INT, "units bought on the last such day; 0: only taken back", unit="units", minimum=0),
         Column("is_high_frequency", BOOL, "whether orders reach REPLENISH_HIGH_FREQUENCY_MIN_ORDERS"),
     ),
@@ -81,6 +96,7 @@ REPLENISHMENT_STATE = Table(
         Column("weighted_gap_days", DOUBLE, "gap days weighted by recency", unit="days", minimum=0),
         Column("decayed_purchases", DOUBLE, "purchase days weighted by recency", minimum=0),
         *_DECAYED,
+        *_NEED_DAYS,
         Column("last_units", INT, "units bought on the latest purchase day", unit="units", minimum=0),
         Column("recent_months", INT, "the last 24 months as bits, this month the lowest; 1: bought", minimum=0),
         Column("mean_gap_days", DOUBLE, "recency-weighted mean gap; null without a gap", nullable=True, unit="days"),
@@ -199,6 +215,27 @@ CANDIDATES = Table(
     partition_by=("month",),
 )
 
+DISCOVERY_SOURCES = ("also_bought", "trending")
+"""What speaks for a product never bought: another that the customer bought, or nothing but its popularity."""
+
+DISCOVERIES = Table(
+    name="gold/discoveries",
+    text="Products that a customer never bought and is likeliest to try next month. Empty where no list may carry any.",
+    key=("month", "customer_id", "product_id"),
+    columns=(
+        MONTH,
+        _CUSTOMER,
+        _PRODUCT,
+        Column("need", STRING, "what the product is bought for"),
+        Column("place", INT, "place among the customer's discoveries, 1 the likeliest", minimum=1),
+        Column("source", STRING, "what speaks for it", allowed=DISCOVERY_SOURCES),
+        Column("related_product_id", STRING, "bought product that speaks most for it", nullable=True),
+        Column("score", DOUBLE, "what orders a customer's discoveries"),
+        Column("probability", DOUBLE, "of a purchase next month, by what became of last month's", minimum=0, maximum=1),
+    ),
+    partition_by=("month",),
+)
+
 LIST_REQUESTS = Table(
     name="gold/list_requests",
     text="One request to the batch-transform LLM a customer, a candidate being a need with its preferred product; the "
@@ -281,6 +318,7 @@ TABLES = (
     RANKER_EXAMPLES,
     RANKERS,
     CANDIDATES,
+    DISCOVERIES,
     LIST_REQUESTS,
     LIST_DECISIONS,
     SCORECARD,
