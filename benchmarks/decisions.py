@@ -15,6 +15,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.ablation import ablation_table, measure_ablation
+from benchmarks.cold import cold_products_sentence, cold_table, measure_cold
+from benchmarks.diversity import diversity_table, measure_diversity, published_shares
 from benchmarks.due_dates import due_date_table, measure_due_dates, said_table
 from benchmarks.judged_pairs import judged_pairs
 from benchmarks.list_tables import (
@@ -86,8 +88,8 @@ do; since all targets lie in the same weeks, part of its gain is the calendar le
 def measure(lake: Lake, settings: Settings, months: Sequence[str]) -> dict[str, object]:
     """Everything the page says, as JSON-able figures.
 
-    Keys: ``lists`` (of the backtest, all goods), ``lists_subscribable``, ``ablation``, ``probabilities``,
-    ``due_dates``, ``quantities`` and ``importance``.
+    Keys: ``lists`` (of the backtest, all goods), ``lists_subscribable``, ``ablation``, ``cold``, ``diversity``,
+    ``probabilities``, ``due_dates``, ``quantities`` and ``importance``.
 
     Raises:
         MissingMonth: the months, or those before them, are not in the lake.
@@ -102,6 +104,8 @@ def measure(lake: Lake, settings: Settings, months: Sequence[str]) -> dict[str, 
         "lists": backtest(lake, settings, months, judged=all_goods(lake), more=more),
         "lists_subscribable": backtest(lake, settings, months, methods),
         "ablation": measure_ablation(lake, settings, months),
+        "cold": measure_cold(lake, settings, months),
+        "diversity": measure_diversity(lake, settings, months),
         "probabilities": [_probabilities(lake, settings, month) for month in months],
         "due_dates": measure_due_dates(lake, settings, months),
         "quantities": [measure_quantities(lake, settings, month) for month in months],
@@ -168,6 +172,14 @@ def render(figures: dict, tafeng: dict) -> str:
         price_table(goods),
         "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew (benchmarks/ablation.py).\n",
         ablation_table(figures["ablation"]),
+        "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by the purchases they "
+        "have made so far. All goods.\n",
+        cold_table(figures["cold"]),
+        "\n" + cold_products_sentence(figures["cold"]),
+        "\n## The long tail\n\nProducts that together make the last fifth of the recent purchases. "
+        + published_shares(figures["diversity"])
+        + " What a floor for them costs the ranker's list of ten (`REPLENISH_LONG_TAIL_SHARE`; all goods):\n",
+        diversity_table(figures["diversity"]),
         "\n## Probabilities\n\nPairs with three purchases or more of households active in the last six months, no look "
         "into the month. `recall at .8`: the share of the purchases in the longest list of which 80 % is bought.\n",
         _probability_table(figures["probabilities"]),

@@ -20,6 +20,7 @@ from transforms.discovery import ALSO_BOUGHT, TRENDING, DiscoveryParams, discove
 from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
 from transforms.needs import need
 from transforms.ranking import isotonic_knots
+from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -55,7 +56,12 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def find_discoveries(
-    lake: Lake, month: str, goods: DataFrame, params: DiscoveryParams | None = None, knots: Knots | None = None
+    lake: Lake,
+    month: str,
+    goods: DataFrame,
+    params: DiscoveryParams | None = None,
+    knots: Knots | None = None,
+    customers: DataFrame | None = None,
 ) -> DataFrame:
     """Every customer's best products among ``goods`` that they had not bought by the end of the month.
 
@@ -68,6 +74,7 @@ def find_discoveries(
         goods: ``product_id, need`` of what may be discovered.
         params: bounds.
         knots: what a score means as a probability.
+        customers: ``customer_id`` of those who get some although they have not bought anything yet.
 
     Raises:
         MissingMonth: the month has no state.
@@ -76,17 +83,19 @@ def find_discoveries(
     state = lake.require_months(REPLENISHMENT_STATE, [month])
     since = F.date_sub(F.lit(last_date(month)), params.recent_days)
     recent = state.where(F.col("last_ordered_date") > since).join(F.broadcast(goods), on="product_id", how="inner")
-    buyers = recent.groupBy("product_id", "need").agg(F.count(F.lit(1)).alias("buyers"))
+    trend = F.try_divide(F.sum(decayed_name(15)), F.sum(decayed_name(45)))
+    buyers = recent.groupBy("product_id", "need").agg(F.count(F.lit(1)).alias("buyers"), trend.alias("trend"))
     popular = buyers.orderBy(F.desc("buyers"), "product_id").limit(params.products).toArrow()
     if popular.num_rows == 0:
         return lake.spark.createDataFrame([], _FOUND)
     places = popular.select(["product_id"]).append_column("place", pa.array(range(popular.num_rows), pa.int32()))
     bought = state.join(F.broadcast(lake.spark.createDataFrame(places)), on="product_id", how="inner")
-    everyone = state.select("customer_id").distinct()
-    customers = everyone.count()
-    weights = _learn(bought, popular.num_rows, params, customers)
+    known = state.select("customer_id")
+    everyone = (known if customers is None else known.unionByName(customers.select("customer_id"))).distinct()
+    count = everyone.count()
+    weights = _learn(bought, popular.num_rows, params, count)
     in_parts = everyone.join(bought.select("customer_id", "place"), on="customer_id", how="left")
-    parts = F.pmod(F.xxhash64("customer_id"), F.lit(ceil(customers / _AT_ONCE)))
+    parts = F.pmod(F.xxhash64("customer_id"), F.lit(ceil(count / _AT_ONCE)))
     score = _scorer(lake.spark.sparkContext.broadcast(weights), popular, params.kept, knots)
     return in_parts.groupBy(parts).applyInArrow(score, _FOUND)
 
@@ -113,7 +122,7 @@ def _scorer(weights: object, popular: pa.Table, kept: int, knots: Knots | None) 
 
     def score(rows: pa.Table) -> pa.Table:
         bought, customers = _matrix(rows, popular.num_rows)
-        found = discover(bought, weights.value, popular["buyers"].to_numpy(), kept)
+        found = discover(bought, weights.value, popular["trend"].to_numpy(), popular["buyers"].to_numpy(), kept)
         count = found.product.shape[1]
         flat, related, scores = found.product.ravel(), found.related.ravel(), found.score.ravel()
         columns = {
@@ -141,7 +150,10 @@ def _calibrated(lake: Lake, settings: Settings, month: str) -> DataFrame:
     rows = judged.select("score", F.coalesce("is_bought", F.lit(False)).alias("is_bought")).toArrow()
     score, is_bought = rows["score"].to_numpy(), rows["is_bought"].to_numpy()
     knots = isotonic_knots(score, is_bought, np.ones(len(score))) if len(score) else None
-    return find_discoveries(lake, month, _goods(lake, settings, month), knots=knots).where("probability IS NOT NULL")
+    if knots is None:
+        return lake.spark.createDataFrame([], _FOUND)
+    customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
+    return find_discoveries(lake, month, _goods(lake, settings, month), knots=knots, customers=customers)
 
 
 def _goods(lake: Lake, settings: Settings, month: str) -> DataFrame:

@@ -16,10 +16,11 @@ from jobs.report import JobReport
 from jobs.salt import pseudonym_salt
 from transforms.budget import fit_budget, is_unknown
 from transforms.catalogue import as_of_end_of
+from transforms.diversity import long_tail
 from transforms.due_dates import DueDateParams, due_date
 from transforms.needs import needs_of, new_needs
 from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
-from warehouse.contracts.gold import CANDIDATES, DISCOVERIES, LIST_REQUESTS
+from warehouse.contracts.gold import CANDIDATES, DISCOVERIES, LIST_REQUESTS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
 from warehouse.files import open_filesystem
@@ -54,10 +55,11 @@ _EVIDENCE = (
     "similarity",
     "lift",
     "price_usd",
+    "is_long_tail",
 )
 
 
-_NEW = ("place", "product_id", "name", "need", "source", "related_name", "probability", "need_due_date")
+_NEW = ("place", "product_id", "name", "need", "source", "related_name", "probability", "need_due_date", "is_long_tail")
 
 _BEST_FIRST = "array_sort(candidates, (a, b) -> CASE WHEN a.score > b.score THEN -1 WHEN a.score < b.score THEN 1 "
 _BEST_FIRST += "WHEN a.product_id < b.product_id THEN -1 ELSE 1 END)"
@@ -94,19 +96,31 @@ def _customers(lake: Lake, settings: Settings, month: str) -> DataFrame:
     names = names.select("product_id", "name", F.col("price_usd").cast("double").alias("price_usd"))
     related = names.select(F.col("product_id").alias("related_product_id"), F.col("name").alias("related_name"))
     named = candidates.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
-    grouped = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
+    named = _with_long_tail(lake, settings, month, named)
+    known = named.groupBy("customer_id").agg(F.collect_list(F.struct(*_EVIDENCE)).alias("candidates"))
+    known = known.withColumn("candidates", F.expr(_BEST_FIRST))
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
     limits = customers.select(
         "customer_id", F.col("monthly_budget_usd").cast("double").alias("monthly_budget_usd"), "diets"
     )
-    known = grouped.withColumn("candidates", F.expr(_BEST_FIRST)).join(limits, on="customer_id", how="left")
     new = lake.read(DISCOVERIES, [month]).withColumn(
         "need_due_date", due_date(F.col("probability"), 0.5, DueDateParams())
     )
     new = new.join(names, on="product_id", how="inner").join(related, on="related_product_id", how="left")
+    new = _with_long_tail(lake, settings, month, new)
     new = new.groupBy("customer_id").agg(F.sort_array(F.collect_list(F.struct(*_NEW))).alias("discoveries"))
-    known = known.join(new, on="customer_id", how="left")
+    # Who has bought nothing yet has no candidates, and may have discoveries.
+    known = known.join(new, on="customer_id", how="full_outer").join(limits, on="customer_id", how="left")
     return _assign_shards(known, candidates.select("customer_id").distinct().count())
+
+
+def _with_long_tail(lake: Lake, settings: Settings, month: str, rows: DataFrame) -> DataFrame:
+    """The rows with ``is_long_tail``; nobody asks for it without a floor, and it is false then."""
+    if not settings.long_tail_share:
+        return rows.withColumn("is_long_tail", F.lit(False))
+    tail = long_tail(lake.require_months(REPLENISHMENT_STATE, [month])).withColumn("found", F.lit(True))
+    known = rows.join(F.broadcast(tail), on="product_id", how="left")
+    return known.withColumn("is_long_tail", F.coalesce("found", F.lit(False))).drop("found")
 
 
 def _assign_shards(customers: DataFrame, count: int) -> DataFrame:
@@ -121,7 +135,7 @@ def _assign_shards(customers: DataFrame, count: int) -> DataFrame:
 
 def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: str) -> DataFrame:
     uri, endpoint, model, list_size = settings.lake, settings.s3_endpoint, model_of(settings.llm), settings.list_size
-    most_new = min(settings.discoveries, list_size)
+    most_new, floor = min(settings.discoveries, list_size), settings.long_tail_share
 
     def write(shard: pd.DataFrame) -> pd.DataFrame:
         lines, rows = [], []
@@ -129,12 +143,14 @@ def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: st
         of_each = zip(*(shard[name] for name in columns), strict=True)
         for customer_id, candidates, discoveries, budget, diets in sorted(of_each, key=itemgetter(0)):
             limit = None if is_unknown(budget) else budget
-            needs, left_out = fit_budget(needs_of(candidates), limit, list_size)
+            needs, left_out = fit_budget(needs_of(() if candidates is None else candidates), limit, list_size)
             # Who has set a budget is offered nothing that it was not set for.
             if limit is None and discoveries is not None:
                 needs += new_needs(discoveries, needs, most_new)
+            if candidates is None and not needs:
+                continue
             suits = () if diets is None else tuple(diets)
-            body = render_body(needs, month, model, list_size, limit, suits)
+            body = render_body(needs, month, model, list_size, limit, suits, floor)
             digest = prompt_hash(body, TEMPLATE_VERSION)
             custom_id = f"{pseudonym(customer_id, salt)}-{month}-{digest[:16]}"
             lines.append(request_line(custom_id, body))

@@ -46,15 +46,24 @@ def test_weights_solve_the_ridge_regression_of_each_product_on_the_others():
 
 def test_nothing_bought_before_is_found_and_what_speaks_for_it_is_told():
     bought = sparse.csr_array(two_tastes())
-    found = discover(bought, item_weights(bought, 5.0), np.array([9, 9, 9, 1, 2, 3]), kept=2)
+    found = discover(bought, item_weights(bought, 5.0), np.ones(6), np.array([9, 9, 8, 1, 2, 3]), kept=2)
     assert found.product[0].tolist()[0] == 2
     assert found.related[0, 0] in (0, 1)
     assert found.product[-1].tolist() == [0, 1], "of whom nothing is known: the most popular"
     assert found.related[-1].tolist() == [-1, -1]
-    everything = discover(bought, item_weights(bought, 5.0), np.ones(6), kept=99)
+    everything = discover(bought, item_weights(bought, 5.0), np.ones(6), np.ones(6), kept=99)
     owned = bought.toarray()[0] > 0
     finite = np.isfinite(everything.score[0])
     assert sorted(everything.product[0][finite]) == np.flatnonzero(~owned).tolist()
+
+
+def test_of_two_that_are_as_likely_the_one_that_sells_now_comes_first():
+    bought = two_tastes()
+    bought[0, 1] = 0
+    cells = sparse.csr_array(bought)
+    trend = np.array([1, 0.9, 0.3, 1, 1, 1])
+    found = discover(cells, item_weights(cells, 5.0), trend, np.ones(6), kept=2)
+    assert found.product[0].tolist() == [1, 2]
 
 
 @pytest.fixture

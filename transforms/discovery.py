@@ -1,8 +1,8 @@
 """Products that a customer has never bought and may try next month. Arrays in, arrays out.
 
 Source: EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data"), a linear item-item model in closed
-form, on what each customer has ever bought. Not here: reading the history, and what may not stand on a list
-(``jobs/discoveries.py``).
+form, on what each customer has ever bought; times how much of the product's trade is recent. Not here: reading the
+history, and what may not stand on a list (``jobs/discoveries.py``).
 """
 
 from dataclasses import dataclass
@@ -60,20 +60,24 @@ def item_weights(bought: sparse.csr_array, ridge: float) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def discover(bought: sparse.csr_array, weights: np.ndarray, popularity: np.ndarray, kept: int) -> Discoveries:
+def discover(
+    bought: sparse.csr_array, weights: np.ndarray, trend: np.ndarray, popularity: np.ndarray, kept: int
+) -> Discoveries:
     """The ``kept`` best products that each customer has not bought.
 
     A customer of whom nothing is known gets the most popular ones: popularity settles what the weights leave equal.
+    Trend matters since the weights know no time: what was bought in summer goes on speaking for ice cream in winter.
 
     Args:
         bought: ``(customers, products)``, 1 where bought.
         weights: from :func:`item_weights`.
+        trend: ``(products,)``, how much of what was bought lately was bought just now; 0 to 1.
         popularity: ``(products,)``, recent buyers.
         kept: discoveries of a customer; fewer where there are not so many products.
     """
     kept = min(kept, len(popularity))
     owned = bought.toarray() > 0
-    score = np.asarray(bought @ weights, dtype=np.float64)
+    score = np.maximum(np.asarray(bought @ weights, dtype=np.float64), 0.0) * trend
     score += 1e-6 * popularity / max(popularity.max(initial=0), 1)
     score[owned] = -np.inf
     best = np.argsort(-score, axis=1, kind="stable")[:, :kept]

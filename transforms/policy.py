@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from transforms.diversity import hold_floor
 from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTERS
 from warehouse.contracts.gold import DISCOVERY_SOURCES
 from warehouse.months import add_months
@@ -34,7 +35,10 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     likeliest = sorted(known, key=lambda candidate: (-candidate["need_probability"], candidate["id"]))
     chosen = [candidate for place, candidate in enumerate(likeliest) if place < SHORT_LIST or _is_worth(candidate)]
     # The request offers no more discoveries than a list may carry; they come last, in its order.
-    chosen = chosen[: max(content["limits"]["list_size"] - len(new), 0)] + new
+    lines = min(len(chosen), max(content["limits"]["list_size"] - len(new), 0))
+    floor = content["limits"].get("long_tail_share", 0.0)
+    chosen = hold_floor(likeliest, lines, floor, _is_long_tail) if floor else chosen[:lines]
+    chosen += new
     return {
         "items": [
             {
@@ -51,6 +55,10 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
 def is_discovery(candidate: Mapping[str, Any]) -> bool:
     """Whether the customer never bought the candidate."""
     return candidate["sources"][0] in DISCOVERY_SOURCES
+
+
+def _is_long_tail(candidate: Mapping[str, Any]) -> bool:
+    return candidate["is_long_tail"]
 
 
 def _is_worth(candidate: dict[str, Any]) -> bool:

@@ -65,6 +65,7 @@ def render_body(
     list_size: int,
     budget_usd: float | None = None,
     diets: Sequence[str] = (),
+    long_tail_share: float = 0.0,
 ) -> dict[str, Any]:
     """Body of one chat completion request.
 
@@ -75,6 +76,7 @@ def render_body(
         list_size: most lines of the list.
         budget_usd: US dollars a month that the customer set; the candidates are those that fit, with their prices.
         diets: the customer's; what does not suit them is no candidate.
+        long_tail_share: least share of the lines for the long tail; above 0 each candidate says whether it is of it.
 
     Returns:
         An OpenAI chat body: two messages, temperature 0, and a strict JSON schema with the local ids as an enum.
@@ -88,6 +90,9 @@ def render_body(
         shown = [each | {"price_usd": row["price_usd"]} for each, row in zip(shown, candidates, strict=True)]
     if diets:
         limits["diets"] = sorted(diets)
+    if long_tail_share:
+        limits["long_tail_share"] = long_tail_share
+        shown = [each | {"is_long_tail": row["is_long_tail"]} for each, row in zip(shown, candidates, strict=True)]
     content = {"month": month, "limits": limits, "candidates": shown}
     return {
         "model": model,

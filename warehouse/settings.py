@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     discoveries: int = Field(
         0, ge=0, le=10, description="lines of a list that may go to products never bought before; 0: none"
     )
+    long_tail_share: float = Field(
+        0, ge=0, le=1, description="least share of a list's lines for products of the long tail; 0: no floor"
+    )
     list_valid_days: int = Field(45, ge=1, description="days after publishing at which a list expires")
 
     @field_validator("business_tz")
