@@ -172,8 +172,8 @@ def render(figures: dict, tafeng: dict) -> str:
         price_table(goods),
         "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew (benchmarks/ablation.py).\n",
         ablation_table(figures["ablation"]),
-        "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by the purchases they "
-        "have made so far. All goods.\n",
+        "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by their "
+        "purchases so far. All goods.\n",
         cold_table(figures["cold"]),
         "\n" + cold_products_sentence(figures["cold"]),
         "\n## The long tail\n\nProducts that together make the last fifth of the recent purchases. "
