@@ -101,7 +101,7 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     dismissed = dismissed_lately(lake.read(INTERACTIONS_TABLE, months_to_read(month, days)), month, days)
     features = pair_features(typed_state(lake, settings, month))
     history = forecast(features, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
-    history = history.join(dismissed.hint("shuffle_hash"), on=["customer_id", "product_id"], how="left")
+    history = history.join(dismissed, on=["customer_id", "product_id"], how="left")
     forecast_alone = F.col("probability")
     history = history.withColumns(
         {

@@ -40,6 +40,8 @@ _EVERYWHERE = {
 
 _LOCAL = {
     "spark.ui.enabled": "false",
+    # Shuffles stay in the page cache: compressing them costs more than it saves.
+    "spark.shuffle.compress": "false",
     "spark.sql.shuffle.partitions": "4",
     "spark.default.parallelism": "4",
     "spark.databricks.delta.snapshotPartitions": "1",
