@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.serving_places import DynamoDbPlace, LmdbPlace, Place, dynamodb_server
 
+from tests.serving_places import DynamoDbPlace, LmdbPlace, Place, dynamodb_server
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 

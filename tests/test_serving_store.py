@@ -13,8 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.serving_places import KINDS, Place
 
+from tests.serving_places import KINDS, Place
 from warehouse.errors import ContractError, QualityGateError, SettingsError, StoreUnavailable, UnknownVersion
 from warehouse.serving.lists import CustomerList, encode_items
 from warehouse.serving.lmdb_store import LmdbStore
