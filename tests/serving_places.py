@@ -10,7 +10,7 @@ import pytest
 from warehouse import dynamodb_local
 from warehouse.errors import EnvironmentProblem
 from warehouse.serving.dynamodb_build import scan_lists
-from warehouse.serving.dynamodb_layout import STORE, VERSION, Slot, choose, pack, version_of_item
+from warehouse.serving.dynamodb_layout import STORE, VERSION, Slot, choose, list_item, version_of_item
 from warehouse.serving.dynamodb_table import Table, create_table
 from warehouse.serving.store import ServingReader, ServingStore, open_reader, open_store
 from warehouse.settings import Settings
@@ -105,8 +105,8 @@ class DynamoDbPlace:
         for customer_id, slots in self.lists().items():
             slot = choose(slots, lineage)
             if slot is not None and slot.packed is not None:
-                changed = Slot(slot.number, slot.since, pack(slot.items().replace(old, new)))
-                self.table.call("put_item", Item=changed.item(customer_id))
+                changed = slot.items().replace(old, new)
+                self.table.call("put_item", Item=list_item(customer_id, slot.number, slot.since, changed))
 
     def is_empty(self) -> bool:
         return not self.raw()

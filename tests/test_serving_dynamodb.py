@@ -19,7 +19,7 @@ from tests.test_serving_store import AUGUST, NOW, SEPTEMBER, line, lists_of, put
 from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
 from warehouse.serving import dynamodb_lease, dynamodb_reader, dynamodb_store, dynamodb_table
 from warehouse.serving.dynamodb_errors import explain
-from warehouse.serving.dynamodb_layout import STORE, WRITER, Lineage, Slot, choose, plan
+from warehouse.serving.dynamodb_layout import STORE, WRITER, Lineage, Slot, choose, list_item, plan, slot_of
 from warehouse.serving.dynamodb_table import Table, create_table, key_of
 from warehouse.serving.publish import Gates, publish, rollback
 from warehouse.serving.store import open_reader, open_store
@@ -147,7 +147,10 @@ def _play(draw: random.Random) -> None:
             latest = latest if latest[1] == wanted else (latest[0] + 1, wanted)
             lineage = versions.get(live, frozenset()) | {latest[0]}
             change = plan(list(slots.values()), wanted, lineage, list(versions.values()))
-            steps: list[Slot | int] = [*change.remove, *([change.put] if change.put else [])]
+            steps: list[Slot | int] = [*change.remove]
+            if change.write is not None:
+                item = list_item("ann", change.write, latest[0], wanted)
+                steps.append(slot_of(item))
             draw.shuffle(steps)
             for step in steps[: draw.randrange(len(steps) + 1) if act == "kill" else None]:
                 if isinstance(step, Slot):

@@ -7,9 +7,10 @@ Memory: a few pages of 1 MB and some batches; disk: the lists, once, in the fold
 Not here: what is written for one customer (``dynamodb_layout.plan``), and when (``dynamodb_store.py``).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -17,7 +18,17 @@ import lmdb
 
 from warehouse.errors import ContractError
 from warehouse.serving.diff import DiffCount
-from warehouse.serving.dynamodb_layout import LIST, HeldVersion, Lineage, Slot, choose, list_key, plan, slot_of
+from warehouse.serving.dynamodb_layout import (
+    LIST,
+    HeldVersion,
+    Lineage,
+    Slot,
+    choose,
+    list_item,
+    list_key,
+    plan,
+    slot_of,
+)
 from warehouse.serving.dynamodb_lease import Lease
 from warehouse.serving.dynamodb_table import MAX_WRITES, PK, Item, Table
 from warehouse.serving.lists import ContentDigest, body_middle, check_body, compose_body
@@ -118,20 +129,20 @@ class Writer:
         self.written = self.removed = 0
         self._table, self._lease = table, lease
         self._pool = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="dynamodb-write")
-        self._batch: list[Item] = []
+        self._batch: list[Callable[[], Item]] = []
         self._under_way: set[Future[None]] = set()
 
-    def put(self, item: Item) -> None:
-        """Writes an item; the same key must not come twice."""
+    def put(self, make: Callable[[], Item]) -> None:
+        """Writes an item, which is made in the thread that sends it; the same key must not come twice."""
         self.written += 1
-        self._add({"PutRequest": {"Item": item}})
+        self._add(lambda: {"PutRequest": {"Item": make()}})
 
     def delete(self, key: Item) -> None:
         """Removes an item."""
         self.removed += 1
-        self._add({"DeleteRequest": {"Key": key}})
+        self._add(lambda: {"DeleteRequest": {"Key": key}})
 
-    def _add(self, request: Item) -> None:
+    def _add(self, request: Callable[[], Item]) -> None:
         self._batch.append(request)
         if len(self._batch) == MAX_WRITES:
             self._send()
@@ -142,9 +153,10 @@ class Writer:
         self._under_way.add(self._pool.submit(self._write, self._batch))
         self._batch = []
 
-    def _write(self, batch: list[Item]) -> None:
+    def _write(self, batch: list[Callable[[], Item]]) -> None:
+        requests = [make() for make in batch]
         self._lease.check()
-        self._table.write_batch(batch)
+        self._table.write_batch(requests)
 
     def _finish(self, done: Collection[Future[None]]) -> None:
         self._under_way -= set(done)
@@ -176,13 +188,14 @@ def write_version(
         lineage: of the version that is built.
         held: lineages whose lists must stay.
     """
+    build = max(lineage)
     with Writer(table, lease) as writer:
         there = ((customer_id, slots, staged.take(customer_id)) for customer_id, slots in scan_lists(table))
         new = ((customer_id, [], items) for customer_id, items in staged.rest())
         for customer_id, slots, wanted in chain(there, new):
             change = plan(slots, wanted, lineage, held)
-            if change.put is not None:
-                writer.put(change.put.item(customer_id))
+            if change.write is not None:
+                writer.put(partial(list_item, customer_id, change.write, build, wanted))
             for slot in change.remove:
                 writer.delete(list_key(customer_id, slot))
     return writer.written, writer.removed
