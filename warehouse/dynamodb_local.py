@@ -86,8 +86,8 @@ def _fetch(scratch: Path, native: tuple[str, str], java_home: Path, settings: Pa
     missing = len(_JARS) + 1 - len(list((scratch / "jars").glob("*")))
     if missing:
         raise EnvironmentProblem(
-            f"could not fetch DynamoDB Local ({missing} files are missing). Is the Maven repository reachable? A mirror "
-            f"can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file). Ivy said:\n{said[-600:]}"
+            f"could not fetch DynamoDB Local ({missing} files are missing). Is the Maven repository reachable? A "
+            f"mirror can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file). Ivy said:\n{said[-600:]}"
         )
 
 

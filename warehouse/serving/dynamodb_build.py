@@ -76,7 +76,7 @@ class Staged:
 
     def __init__(self, folder: Path, lists: Iterable[tuple[str, bytes]]) -> None:
         path = folder / "lists.lmdb"
-        self.digest = write_lists(path, lists)
+        self.digest = write_lists(path, lists, durable=False)
         self._lists = lmdb.open(str(path), subdir=False, readonly=True, lock=False)
         # A set of ten million ids would not fit into memory.
         room = path.stat().st_size + (16 << 20)

@@ -29,6 +29,8 @@ PK, SK, EXPIRES = "pk", "sk", "expires"
 MAX_WRITES, MAX_GETS = 25, 100
 """DynamoDB's own limits for one BatchWriteItem and one BatchGetItem."""
 
+_PAGE_ITEMS = 500
+
 PATIENCE_S = 25.0
 """How long a batch may go on without one item of it being taken."""
 
@@ -144,9 +146,11 @@ class Table:
             requests = wait.between(requests, answer.get("UnprocessedItems", {}).get(self.name, []))
 
     def scan(self, segment: int, segments: int, start: Item | None) -> tuple[list[Item], Item | None]:
-        """A page of at most 1 MB of one of several segments, as it is now, and where the next one starts."""
+        """A page of one of several segments, as it is now, and where the next one starts."""
         more = {"ExclusiveStartKey": start} if start else {}
-        answer = self.call("scan", Segment=segment, TotalSegments=segments, ConsistentRead=True, **more)
+        # About AWS's own limit of 1 MB a page. DynamoDB Local reads on to the segment's end where none is given.
+        pages = {"Segment": segment, "TotalSegments": segments, "Limit": _PAGE_ITEMS}
+        answer = self.call("scan", ConsistentRead=True, **pages, **more)
         return answer["Items"], answer.get("LastEvaluatedKey")
 
     def _batch(self, operation: str, requests: Any) -> dict[str, Any]:

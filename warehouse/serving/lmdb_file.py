@@ -73,8 +73,8 @@ def open_version(path: Path, manifest: Manifest) -> VersionFile:
     return VersionFile(shared, manifest)
 
 
-def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest:
-    """Writes a new file and forces it to disk. Memory: one batch of lists.
+def write_lists(path: Path, lists: Iterable[tuple[str, bytes]], *, durable: bool = True) -> ContentDigest:
+    """Writes a new file and, where it is to outlive a power failure, forces it to disk. Memory: one batch of lists.
 
     Raises:
         ContractError: a customer comes twice or an id does not fit; no ids in the text.
@@ -94,7 +94,8 @@ def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest
                     )
                 for key, items in batch:
                     digest.add(key, items)
-            env.sync(True)
+            if durable:
+                env.sync(True)
     except lmdb.Error as error:
         raise StoreUnavailable(f"the serving store could not be written: {error}") from error
     return digest
