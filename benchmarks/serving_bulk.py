@@ -37,22 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "serving_bulk.json"
 CHANGED = 0.05
 LOOKUPS, BATCHES, BATCH = 3_000, 30, 100
 _KINDS, _MARK = 500, b"0000000000"
-_WORDS = (
-    "milk",
-    "bread",
-    "apple",
-    "butter",
-    "roll",
-    "tuna",
-    "corn",
-    "rice",
-    "bean",
-    "tea",
-    "juice",
-    "soup",
-    "cake",
-    "egg",
-)
+_WORDS = ("milk", "bread", "apple", "butter", "roll", "tuna", "corn", "rice", "bean", "tea", "soup", "cake", "egg")
 
 
 def made_up_items() -> list[bytes]:

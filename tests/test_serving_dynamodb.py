@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from tests.serving_places import DynamoDbPlace
 from tests.test_serving_store import AUGUST, NOW, SEPTEMBER, line, lists_of, put
+from warehouse.doctor import Finding, examine
 from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
 from warehouse.serving import dynamodb_lease, dynamodb_reader, dynamodb_store, dynamodb_table
 from warehouse.serving.dynamodb_errors import explain
@@ -23,6 +24,7 @@ from warehouse.serving.dynamodb_layout import STORE, WRITER, Lineage, Slot, choo
 from warehouse.serving.dynamodb_table import Table, create_table, key_of
 from warehouse.serving.publish import Gates, publish, rollback
 from warehouse.serving.store import open_reader, open_store
+from warehouse.settings import load_settings
 
 ANY = Gates(max_vanished=1, max_changed=1, max_lines_replaced=1)
 
@@ -525,6 +527,19 @@ def test_creating_the_table_again_changes_nothing(dynamodb: DynamoDbPlace):
     )
     with pytest.raises(SettingsError, match="with other keys than pk and sk"):
         create_table(other)
+
+
+def test_the_doctor_looks_at_the_table(dynamodb: DynamoDbPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def found() -> Finding:
+        (finding,) = (one for one in examine(load_settings(home=tmp_path)) if one.check == "serving table")
+        return finding
+
+    assert (found().status, found().seen) == ("ok", f"{dynamodb.name} at {dynamodb.endpoint}, active")
+    monkeypatch.setenv("REPLENISH_SERVING", "dynamodb:no-such-table")
+    assert found().status == "fail"
+    assert "python -m warehouse.serving.dynamodb_table" in found().mend
+    monkeypatch.setenv("REPLENISH_DYNAMODB_ENDPOINT", "http://127.0.0.1:9")
+    assert "does not answer" in found().seen
 
 
 def test_a_publish_creates_no_table(dynamodb: DynamoDbPlace):
