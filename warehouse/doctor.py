@@ -231,7 +231,7 @@ def _aws(settings: Settings) -> list[Finding]:
         mend = "give the process a role, or run 'aws configure' or 'aws sso login'"
         return [Finding("aws credentials", "fail", f"none found; {needs}", mend)]
     findings = [Finding("aws credentials", "ok", f"found by {credentials.method}; {needs}")]
-    if session.region_name is None and settings.s3_endpoint is None:
+    if session.region_name is None and settings.s3_endpoint is None and settings.dynamodb_endpoint is None:
         findings.append(Finding("aws region", "fail", "none", "set AWS_DEFAULT_REGION, or a region in the AWS profile"))
     return findings
 
