@@ -1,9 +1,11 @@
 """What only the DynamoDB store does: shared lists, slots, the lease, kills at every write, and its errors."""
 
 import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
 from warehouse.serving import dynamodb_lease, dynamodb_reader, dynamodb_store, dynamodb_table
 from warehouse.serving.dynamodb_errors import explain
 from warehouse.serving.dynamodb_layout import STORE, WRITER, Lineage, Slot, choose, list_item, plan, slot_of
+from warehouse.serving.dynamodb_staging import stage
 from warehouse.serving.dynamodb_table import Table, create_table, key_of
 from warehouse.serving.publish import Gates, publish, rollback
 from warehouse.serving.store import open_reader, open_store
@@ -161,7 +164,10 @@ def _play(draw: random.Random) -> None:
                     del slots[step]
                 _check(slots, versions)
             if act == "build":
-                versions[wanted] = lineage
+                # A review keeps the builds that some customer's list is of: this one's, and others'.
+                chosen = choose(slots.values(), lineage)
+                others = {build for build in lineage if draw.random() < 0.5}
+                versions[wanted] = frozenset(others | {latest[0]} | ({chosen.since} if chosen else set()))
                 live = wanted
                 assert len(slots) <= len(versions) + 1
         _check(slots, versions)
@@ -314,6 +320,22 @@ def test_lists_of_a_killed_build_are_swept_where_the_next_one_has_others(
     put(store, "2026-02", many(400, 3), gates=ANY)
     assert store.last_written == 3
     assert sum(map(len, dynamodb.lists().values())) == 403
+
+
+def test_what_a_killed_build_staged_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = "import os, signal; from warehouse.serving.dynamodb_staging import stage\n"
+    script += "with stage([('ann', b'[]')]): os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[1], env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    (left,) = tmp_path.iterdir()
+    with stage([("bob", b"[]")]) as staged:
+        assert not left.exists()
+        with stage([("cy", b"[]")]):
+            assert staged.take("bob") == b"[]", "one in use is left alone"
+        assert staged.take("bob") == b"[]"
+    assert list(tmp_path.iterdir()) == []
 
 
 # Writers and readers at once -----------------------------------------------------------------------------------

@@ -462,6 +462,7 @@ def test_the_setting_chooses_the_store(tmp_path: Path):
 def test_serving_reaches_neither_spark_nor_dagster():
     script = (
         "import sys, warehouse.serving.api, warehouse.serving.publish, warehouse.serving.lmdb_store\n"
+        "import warehouse.serving.dynamodb_store\n"
         "print([name for name in ('pyspark', 'dagster', 'pyarrow', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -9,12 +9,9 @@ Not here: what is written for one customer (``dynamodb_layout.plan``), and when 
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
-from pathlib import Path
-
-import lmdb
 
 from warehouse.errors import ContractError
 from warehouse.serving.diff import DiffCount
@@ -30,16 +27,15 @@ from warehouse.serving.dynamodb_layout import (
     slot_of,
 )
 from warehouse.serving.dynamodb_lease import Lease
+from warehouse.serving.dynamodb_staging import Staged
 from warehouse.serving.dynamodb_table import MAX_WRITES, PK, Item, Table
 from warehouse.serving.lists import ContentDigest, body_middle, check_body, compose_body
-from warehouse.serving.lmdb_file import write_lists
 from warehouse.serving.store import VersionDiff
 
 _SEGMENTS = 8
 _WRITE_THREADS = 8
 _IN_FLIGHT = 4 * _WRITE_THREADS
 _SAMPLE_LISTS = 1_000
-_NOTES = 1_000
 
 
 def scan_lists(table: Table) -> Iterator[tuple[str, list[Slot]]]:
@@ -65,58 +61,6 @@ def _customers(items: Iterable[Item]) -> Iterator[tuple[str, list[Slot]]]:
     for pk, slots in groupby(items, key=lambda item: item[PK]["S"]):
         if pk.startswith(LIST):
             yield pk.removeprefix(LIST), [slot_of(item) for item in slots]
-
-
-class Staged:
-    """The lists of a build in a file of their own, so that they can be looked up by customer.
-
-    Raises:
-        ContractError: a customer comes twice, or an id does not fit.
-    """
-
-    def __init__(self, folder: Path, lists: Iterable[tuple[str, bytes]]) -> None:
-        path = folder / "lists.lmdb"
-        self.digest = write_lists(path, lists, durable=False)
-        self._lists = lmdb.open(str(path), subdir=False, readonly=True, lock=False)
-        # A set of ten million ids would not fit into memory.
-        room = path.stat().st_size + (16 << 20)
-        self._taken = lmdb.open(
-            str(folder / "taken.lmdb"), subdir=False, map_size=room, lock=False, sync=False, metasync=False
-        )
-        self._noted: list[bytes] = []
-
-    def take(self, customer_id: str) -> bytes | None:
-        """The customer's list, which :meth:`rest` will not give again."""
-        key = customer_id.encode()
-        with self._lists.begin() as transaction:
-            items = transaction.get(key)
-        if items is not None:
-            self._noted.append(key)
-            if len(self._noted) >= _NOTES:
-                self._note()
-        return items
-
-    def rest(self) -> Iterator[tuple[str, bytes]]:
-        """The lists that were not taken."""
-        self._note()
-        with self._taken.begin() as taken, self._lists.begin() as lists:
-            gone = taken.cursor().iternext(values=False)
-            next_gone = next(gone, None)
-            for key, items in lists.cursor():
-                if key == next_gone:
-                    next_gone = next(gone, None)
-                else:
-                    yield key.decode(), items
-
-    def close(self) -> None:
-        """Closes the files."""
-        self._lists.close()
-        self._taken.close()
-
-    def _note(self) -> None:
-        with self._taken.begin(write=True) as transaction:
-            transaction.cursor().putmulti([(key, b"") for key in sorted(self._noted)])
-        self._noted.clear()
 
 
 class Writer:
@@ -203,9 +147,13 @@ def write_version(
 
 @dataclass(frozen=True)
 class Review:
-    """What reading the whole table back has found. ``slots``: one more than the highest slot of the version."""
+    """What reading the whole table back has found.
 
-    slots: int
+    ``version``: the one that was read, with the slots that it uses, and a lineage without the builds of which it uses
+    nothing; that changes no choice and keeps lineages short.
+    """
+
+    version: HeldVersion
     diff: VersionDiff | None
 
 
@@ -215,14 +163,17 @@ def review(table: Table, version: HeldVersion, against: HeldVersion | None = Non
     Raises:
         ContractError: it is not what was built.
     """
-    manifest, digest, top = version.manifest, ContentDigest(), -1
+    manifest, digest = version.manifest, ContentDigest()
+    builds, slots_used = {max(version.lineage)}, 0
     count = DiffCount() if against is not None else None
     step = max(1, manifest.customers // _SAMPLE_LISTS)
     for customer_id, slots in scan_lists(table):
         chosen = choose(slots, version.lineage)
         items = chosen.items() if chosen else None
-        if chosen is not None and items is not None:
-            top = max(top, chosen.number)
+        if chosen is not None:
+            builds.add(chosen.since)
+            slots_used = max(slots_used, chosen.number + 1)
+        if items is not None:
             if digest.customers % step == 0:
                 check_list(version, customer_id, items)
             digest.add(customer_id.encode(), items)
@@ -231,7 +182,7 @@ def review(table: Table, version: HeldVersion, against: HeldVersion | None = Non
             count.add(before.items() if before else None, items)
     check_counts(version, digest)
     diff = count.result(against.manifest.version, manifest.version) if count and against else None
-    return Review(top + 1, diff)
+    return Review(replace(version, lineage=frozenset(builds), slots=slots_used), diff)
 
 
 def check_counts(version: HeldVersion, digest: ContentDigest) -> None:

@@ -43,6 +43,11 @@ def code_of(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def reasons_of(error: ClientError) -> set[str]:
+    """Why a transaction was cancelled: a code for each part that stood in its way."""
+    return {reason["Code"] for reason in error.response.get("CancellationReasons", [])}
+
+
 def region_problem(table: str) -> SettingsError:
     """No region is configured, so nobody knows which of AWS's tables is meant."""
     return SettingsError(

@@ -9,13 +9,11 @@ Not here: reading (``dynamodb_reader.py``), how lists lie in the table (``dynamo
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -23,10 +21,12 @@ from botocore.exceptions import ClientError
 from warehouse.errors import ContractError, StoreUnavailable, UnknownVersion
 from warehouse.serving import dynamodb_lease
 from warehouse.serving.diff import DiffCount
-from warehouse.serving.dynamodb_build import Staged, check_sample, review, scan_lists, write_version
+from warehouse.serving.dynamodb_build import check_sample, review, scan_lists, write_version
+from warehouse.serving.dynamodb_errors import reasons_of
 from warehouse.serving.dynamodb_layout import BUILD, LIVE, STORE, VERSION, HeldVersion, Lineage, choose
 from warehouse.serving.dynamodb_lease import Lease
 from warehouse.serving.dynamodb_reader import GRACE_SECONDS, DynamoDbReader
+from warehouse.serving.dynamodb_staging import Staged, stage
 from warehouse.serving.dynamodb_table import Item, Table, key_of
 from warehouse.serving.store import Manifest, VersionDiff, check_version_name
 
@@ -59,10 +59,7 @@ class DynamoDbStore(DynamoDbReader):
     ) -> Manifest:
         """Writes a verified version that is not live; see the protocol. Call it under :meth:`writing`."""
         self.last_written = self.last_removed = 0
-        with (
-            tempfile.TemporaryDirectory(prefix="replenish-publish-") as folder,
-            closing(Staged(Path(folder), lists)) as staged,
-        ):
+        with stage(lists) as staged:
             manifest = Manifest.of(month, staged.digest, generated_at, expires_at)
             held = self._find(manifest.version)
             if held is not None and held.manifest.released_at is not None:
@@ -94,7 +91,8 @@ class DynamoDbStore(DynamoDbReader):
             pointer: Item = {"ConditionExpression": "attribute_not_exists(pk)"}
         else:
             values = {":live": {"S": live.manifest.version}}
-            pointer = {"ConditionExpression": "version = :live", "ExpressionAttributeValues": values}
+            pointer = {"ConditionExpression": "#version = :live", "ExpressionAttributeValues": values}
+            pointer["ExpressionAttributeNames"] = {"#version": "version"}
         self._transact(
             self._put(held.item(VERSION + version)),
             self._put(held.item(LIVE), **pointer),
@@ -135,13 +133,13 @@ class DynamoDbStore(DynamoDbReader):
         if self._lease is None:
             raise StoreUnavailable("a DynamoDB table is only written to inside writing()")
         live, name = self._live(), version.manifest.version
-        held = self._lineages_to_keep(name)
+        self._forget_unreleased(name)
+        held = self._lineages_to_keep()
         written, removed = write_version(self._table, self._lease, staged, version.lineage, held)
         self.last_written, self.last_removed = written, removed
         _log.info("%s: %d of %d lists written, %d removed", name, written, version.manifest.customers, removed)
         seen = review(self._table, version, live)
-        self._diff = seen.diff
-        version = replace(version, slots=seen.slots)
+        version, self._diff = seen.version, seen.diff
         items = [self._put(version.item(VERSION + name))]
         if live is not None and live.manifest.version == name:
             items.append(self._put(version.item(LIVE)))  # mended: its lists may lie in other slots now
@@ -161,20 +159,17 @@ class DynamoDbStore(DynamoDbReader):
         self._transact(self._put(key_of(STORE, BUILD) | {"build": {"N": str(number)}, "version": {"S": version}}))
         return number
 
-    def _lineages_to_keep(self, version: str) -> list[Lineage]:
-        """Lineages that readers may look at: of the held versions, and of those pruned a moment ago.
-
-        A version that was never released is forgotten, unless it is the one being built: nobody looks at it.
-        """
-        lineages = []
+    def _forget_unreleased(self, but: str) -> None:
+        """Forgets versions that an earlier publish built and did not release; nobody looks at them."""
         for held in self._held():
-            released = held.manifest.released_at is not None
-            if not released and held.manifest.version != version:
+            if held.manifest.released_at is None and held.manifest.version != but:
                 self.discard(held.manifest.version)
-            elif held.pruned_at is None or time.time() - held.pruned_at < GRACE_SECONDS:
-                lineages.append(held.lineage)
+
+    def _lineages_to_keep(self) -> set[Lineage]:
+        """Lineages that readers may look at: of the held versions, and of those pruned a moment ago."""
+        held = [one for one in self._held() if one.pruned_at is None or time.time() - one.pruned_at < GRACE_SECONDS]
         live = self._live()
-        return [*lineages, live.lineage] if live else lineages
+        return {one.lineage for one in [*held, *([live] if live else [])]}
 
     def _is_sound(self, held: HeldVersion) -> bool:
         try:
@@ -216,11 +211,16 @@ class DynamoDbStore(DynamoDbReader):
             StoreUnavailable: another process has taken over.
         """
         fence = [self._lease.condition()] if self._lease is not None else []
-        try:
-            with self._table.explained():
-                self._table.client.transact_write_items(TransactItems=[*fence, *actions])
-        except ClientError as error:
-            raise StoreUnavailable(
-                f"another process changed the DynamoDB table {self._table.name} meanwhile: nothing was switched; "
-                "run it again"
-            ) from error
+        for pause in (0.1, 0.2, 0.4, 0.8, None):
+            try:
+                with self._table.explained():
+                    self._table.client.transact_write_items(TransactItems=[*fence, *actions])
+                return
+            except ClientError as error:
+                # The renewal of the lease may come in between; it goes on at once.
+                if pause is None or "ConditionalCheckFailed" in reasons_of(error):
+                    raise StoreUnavailable(
+                        f"another process changed the DynamoDB table {self._table.name} meanwhile: nothing was "
+                        "switched; run it again"
+                    ) from error
+                time.sleep(pause)

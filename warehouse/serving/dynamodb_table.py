@@ -34,7 +34,7 @@ _PAGE_ITEMS = 500
 PATIENCE_S = 25.0
 """How long a batch may go on without one item of it being taken."""
 
-_READS = frozenset({"GetItem", "Query", "BatchGetItem", "Scan", "DescribeTable", "DescribeTimeToLive"})
+_READS = frozenset({"GetItem", "Query", "BatchGetItem", "DescribeTable", "DescribeTimeToLive"})
 # A request that gets no answer ends after attempts × (connect + read) and the pauses between: 27 s, and 12 s where a
 # customer waits for it.
 _WRITER = Config(
