@@ -486,6 +486,12 @@ def test_a_server_that_is_not_there_is_said(dynamodb: DynamoDbPlace):
         store.get("ann")
 
 
+def test_a_key_that_the_server_refuses_is_said(dynamodb: DynamoDbPlace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "no key!")  # the one thing that DynamoDB Local looks at
+    with pytest.raises(SettingsError, match=r"refuses the AWS credentials .*: mend the access key"):
+        dynamodb.reader().get("ann")
+
+
 def test_no_region_and_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -74,7 +74,8 @@ def explain(error: ClientError | BotoCoreError, table: str, place: str) -> Reple
         )
     if isinstance(error, SSLError):
         return SettingsError(
-            f"{what} has a certificate that is not trusted ({_one_line(error)}): name its authority in AWS_CA_BUNDLE"
+            f"{what} cannot be asked over TLS ({_one_line(error)}): where its certificate is not trusted, name its "
+            "authority in AWS_CA_BUNDLE"
         )
     if isinstance(error, ConnectionError | HTTPClientError | WaiterError):
         return StoreUnavailable(

@@ -131,7 +131,7 @@ class DynamoDbStore(DynamoDbReader):
     def _write(self, version: HeldVersion, staged: Staged) -> Manifest:
         """Writes what differs, reads everything back, then makes the version exist."""
         if self._lease is None:
-            raise StoreUnavailable("a DynamoDB table is only written to inside writing()")
+            raise RuntimeError("a table is built in inside writing()")
         live, name = self._live(), version.manifest.version
         self._forget_unreleased(name)
         held = self._lineages_to_keep()
