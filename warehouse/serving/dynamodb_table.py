@@ -35,17 +35,17 @@ PATIENCE_S = 25.0
 """How long a batch may go on without one item of it being taken."""
 
 _READS = frozenset({"GetItem", "Query", "BatchGetItem", "DescribeTable", "DescribeTimeToLive"})
-# A request that gets no answer ends after attempts × (connect + read) and the pauses between: 27 s, and 12 s where a
-# customer waits for it.
+# A request that gets no answer ends after its attempts and the pauses between them: 27 s, and 12 s where a customer
+# waits for it.
 _WRITER = Config(
-    connect_timeout=3,
-    read_timeout=5,
+    connect_timeout=5,
+    read_timeout=8,
     max_pool_connections=64,
     retries={"mode": "standard", "total_max_attempts": 3},
 )
 _READER = Config(
     connect_timeout=1,
-    read_timeout=2,
+    read_timeout=3,
     max_pool_connections=64,
     tcp_keepalive=True,
     retries={"mode": "standard", "total_max_attempts": 3},
