@@ -155,7 +155,7 @@ def load_dynamodb(endpoint: str, count: int) -> dict:
         raise AssertionError("it was not killed")
     seconds = time.perf_counter() - started
     visible = open_reader(spec, endpoint).snapshot() is not None
-    # What a minute's wait would do, as after any killed publish.
+    # What a wait of 90 seconds would do, as after any killed publish.
     table.call("delete_item", Key=key_of(STORE, WRITER))
     resumed = run_publish(spec, endpoint, "2026-08", count, 0, 0)
     few = run_publish(spec, endpoint, "2026-09", count, round(count * CHANGED), 0)

@@ -241,7 +241,7 @@ def killed_publish(dynamodb: DynamoDbPlace) -> Iterator[Callable[..., bool]]:
 
 
 def end_lease(place: DynamoDbPlace) -> None:
-    """What a minute's wait would do: what the killed process had sent arrives, and its lease ends."""
+    """What a wait of 90 seconds would do: what the killed process had sent arrives, and its lease ends."""
     before = None
     while (now := place.raw()) != before:
         before = now

@@ -98,9 +98,7 @@ class Writer:
         self._batch = []
 
     def _write(self, batch: list[Callable[[], Item]]) -> None:
-        requests = [make() for make in batch]
-        self._lease.check()
-        self._table.write_batch(requests)
+        self._table.write_batch([make() for make in batch], self._lease.check)
 
     def _finish(self, done: Collection[Future[None]]) -> None:
         self._under_way -= set(done)

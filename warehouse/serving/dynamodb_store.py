@@ -46,7 +46,7 @@ class DynamoDbStore(DynamoDbReader):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Makes the caller the only writer; a killed process's lease ends after a minute."""
+        """Makes the caller the only writer; a killed process's lease ends after 90 seconds."""
         with dynamodb_lease.hold(self._table) as lease:
             self._lease = lease
             try:

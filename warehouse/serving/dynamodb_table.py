@@ -11,7 +11,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,14 +134,19 @@ class Table:
             keys = wait.between(keys, left)
         return items
 
-    def write_batch(self, requests: list[Item]) -> None:
+    def write_batch(self, requests: list[Item], may_write: Callable[[], None]) -> None:
         """Up to 25 puts and deletes of different items; returns when DynamoDB has taken each of them.
+
+        Args:
+            requests: in DynamoDB's form.
+            may_write: called before each attempt; raises where there must be none.
 
         Raises:
             StoreUnavailable: none of them was taken for :data:`PATIENCE_S`.
         """
         wait = _Patience(self)
         while requests:
+            may_write()
             answer = self._batch("batch_write_item", requests)
             requests = wait.between(requests, answer.get("UnprocessedItems", {}).get(self.name, []))
 
