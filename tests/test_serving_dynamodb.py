@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from tests.serving_places import DynamoDbPlace
 from tests.test_serving_store import AUGUST, NOW, SEPTEMBER, line, lists_of, put
@@ -463,6 +463,19 @@ def test_what_dynamodb_left_undone_is_sent_again(dynamodb: DynamoDbPlace):
     put(store, "2026-08", many(200))
     assert store.verify(store.live().version).customers == 200
     assert None not in store.get_many([f"c{number}" for number in range(200)])
+
+
+def test_a_load_outlives_a_moment_without_an_answer(dynamodb: DynamoDbPlace):
+    store, calls = dynamodb.open(), iter(range(10**6))
+
+    def every_third_is_lost() -> float:
+        if next(calls) % 3 == 0:
+            raise ReadTimeoutError(endpoint_url=dynamodb.endpoint)
+        return 1
+
+    store._table.client = Busy(store._table.client, every_third_is_lost)
+    put(store, "2026-08", many(200))
+    assert store.verify(store.live().version).customers == 200
 
 
 def test_a_table_that_takes_nothing_is_said(dynamodb: DynamoDbPlace, monkeypatch: pytest.MonkeyPatch):

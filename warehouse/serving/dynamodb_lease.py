@@ -23,7 +23,7 @@ from warehouse.serving.dynamodb_table import Table, key_of
 LEASE_SECONDS = 90.0
 _STOP_SHARE = 0.5
 """A holder that could not renew stops writing when this share of the lease is left: 45 s, where the longest request
-with its retries takes 27 s. The rest is for clocks that differ."""
+with its retries takes 25 s. The rest is for clocks that differ."""
 
 
 class Lease:

@@ -17,7 +17,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
 from warehouse.serving.dynamodb_errors import THROTTLED, code_of, explain, region_problem
@@ -35,13 +35,13 @@ PATIENCE_S = 25.0
 """How long a batch may go on without one item of it being taken."""
 
 _READS = frozenset({"GetItem", "Query", "BatchGetItem", "DescribeTable", "DescribeTimeToLive"})
-# A request that gets no answer ends after its attempts and the pauses between them: 27 s, and 12 s where a customer
+# A request that gets no answer ends after its attempts and the pauses between them: 25 s, and 12 s where a customer
 # waits for it.
 _WRITER = Config(
     connect_timeout=5,
-    read_timeout=8,
+    read_timeout=12,
     max_pool_connections=64,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    retries={"mode": "standard", "total_max_attempts": 2},
 )
 _READER = Config(
     connect_timeout=1,
@@ -128,7 +128,7 @@ class Table:
         items: list[Item] = []
         wait = _Patience(self)
         while keys:
-            answer = self._batch("batch_get_item", {"Keys": keys, "ConsistentRead": True})
+            answer = self._batch("batch_get_item", {"Keys": keys, "ConsistentRead": True}, wait)
             items += answer.get("Responses", {}).get(self.name, [])
             left = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             keys = wait.between(keys, left)
@@ -147,7 +147,7 @@ class Table:
         wait = _Patience(self)
         while requests:
             may_write()
-            answer = self._batch("batch_write_item", requests)
+            answer = self._batch("batch_write_item", requests, wait)
             requests = wait.between(requests, answer.get("UnprocessedItems", {}).get(self.name, []))
 
     def scan(self, segment: int, segments: int, start: Item | None) -> tuple[list[Item], Item | None]:
@@ -158,13 +158,16 @@ class Table:
         answer = self.call("scan", ConsistentRead=True, **pages, **more)
         return answer["Items"], answer.get("LastEvaluatedKey")
 
-    def _batch(self, operation: str, requests: Any) -> dict[str, Any]:
-        """A batch call; where the whole of it was throttled, an answer that says that all is left to do."""
+    def _batch(self, operation: str, requests: Any, wait: "_Patience") -> dict[str, Any]:
+        """A batch call; where it was throttled or not answered, an answer that says that all is left to do."""
         with self.explained():
             try:
                 return getattr(self.client, operation)(RequestItems={self.name: requests})
-            except ClientError as error:
-                if code_of(error) not in THROTTLED:
+            except (ClientError, ConnectionError, HTTPClientError) as error:
+                throttled = isinstance(error, ClientError) and code_of(error) in THROTTLED
+                # A long load outlives a moment in which the server or the network does not answer.
+                silent = not isinstance(error, ClientError) and not wait.is_over()
+                if not throttled and not silent:
                     raise
                 return {"UnprocessedItems": {self.name: requests}, "UnprocessedKeys": {self.name: requests}}
 
@@ -175,12 +178,16 @@ class _Patience:
     def __init__(self, table: Table) -> None:
         self._table, self._attempt, self._moved_at = table, 0, time.monotonic()
 
+    def is_over(self) -> bool:
+        """Whether nothing has gone on for too long."""
+        return time.monotonic() - self._moved_at > PATIENCE_S
+
     def between(self, before: list[Item], left: list[Item]) -> list[Item]:
         """Waits if anything is left, and returns it."""
         if len(left) < len(before):
             self._attempt, self._moved_at = 0, time.monotonic()
         if left:
-            if time.monotonic() - self._moved_at > PATIENCE_S:
+            if self.is_over():
                 raise StoreUnavailable(
                     f"the DynamoDB table {self._table.name} took none of {len(left)} requests for {PATIENCE_S:.0f} s: "
                     "it is throttled. Raise its capacity (or its warm throughput) and run the same command again"
