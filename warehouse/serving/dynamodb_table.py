@@ -31,8 +31,8 @@ MAX_WRITES, MAX_GETS = 25, 100
 
 _PAGE_ITEMS = 500
 
-PATIENCE_S = 25.0
-"""How long a batch may go on without one item of it being taken."""
+PATIENCE_S, READ_PATIENCE_S = 25.0, 2.0
+"""How long a batch may go on without one item of it being taken, and where a customer waits for it."""
 
 _READS = frozenset({"GetItem", "Query", "BatchGetItem", "DescribeTable", "DescribeTimeToLive"})
 # A request that gets no answer ends after its attempts and the pauses between them: 25 s, and 12 s where a customer
@@ -70,6 +70,7 @@ class Table:
     def __init__(self, name: str, endpoint: str | None = None, *, read_only: bool = False) -> None:
         self.name = name
         self.endpoint = endpoint
+        self.read_only = read_only
         try:
             session = boto3.Session()
             # A local server takes any region; AWS's chain still wins.
@@ -177,10 +178,11 @@ class _Patience:
 
     def __init__(self, table: Table) -> None:
         self._table, self._attempt, self._moved_at = table, 0, time.monotonic()
+        self._seconds = READ_PATIENCE_S if table.read_only else PATIENCE_S
 
     def is_over(self) -> bool:
         """Whether nothing has gone on for too long."""
-        return time.monotonic() - self._moved_at > PATIENCE_S
+        return time.monotonic() - self._moved_at > self._seconds
 
     def between(self, before: list[Item], left: list[Item]) -> list[Item]:
         """Waits if anything is left, and returns it."""
@@ -189,7 +191,7 @@ class _Patience:
         if left:
             if self.is_over():
                 raise StoreUnavailable(
-                    f"the DynamoDB table {self._table.name} took none of {len(left)} requests for {PATIENCE_S:.0f} s: "
+                    f"the DynamoDB table {self._table.name} took none of {len(left)} requests for {self._seconds:.0f} s: "
                     "it is throttled. Raise its capacity (or its warm throughput) and run the same command again"
                 )
             # Full jitter: writers that were refused together must not come back together.
