@@ -192,7 +192,8 @@ class _Patience:
             if self.is_over():
                 raise StoreUnavailable(
                     f"the DynamoDB table {self._table.name} took none of {len(left)} requests for "
-                    f"{self._seconds:.0f} s: it is throttled. Raise its capacity (or its warm throughput) and run the same command again"
+                    f"{self._seconds:.0f} s: it is throttled. Raise its capacity (or its warm throughput) and run the "
+                    "same command again"
                 )
             # Full jitter: writers that were refused together must not come back together.
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**self._attempt)))
