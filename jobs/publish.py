@@ -41,7 +41,7 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         QualityGateError: the version is too far from the live one; that stays live.
         StoreUnavailable: another process is publishing.
     """
-    store = open_store(settings.serving_store)
+    store = open_store(settings.serving_store, settings.dynamodb_endpoint)
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             lake = open_lake(start_session(settings), settings)
             print(run(lake, settings, month_range(arguments.month, arguments.to or arguments.month)).line())
             return
-        store = open_store(settings.serving_store)
+        store = open_store(settings.serving_store, settings.dynamodb_endpoint)
         if arguments.rollback:
             print(_describe(rollback(store, arguments.rollback), store.live()))
         elif arguments.diff:

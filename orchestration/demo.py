@@ -75,7 +75,7 @@ def _show_scorecard(settings: Settings) -> None:
 
 
 def _show_list(settings: Settings) -> None:
-    store = open_store(settings.serving_store)
+    store = open_store(settings.serving_store, settings.dynamodb_endpoint)
     live = store.live()
     if live is None:
         return

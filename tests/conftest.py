@@ -1,10 +1,12 @@
 """Fixtures that every test may use: settings on an empty home, and the one Spark session of the test process."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.serving_places import DynamoDbPlace, LmdbPlace, Place, dynamodb_server
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
@@ -26,6 +28,33 @@ def spark(spark_settings: Settings):
     session = start_session(spark_settings, app_name="replenish-tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint(spark_settings: Settings) -> Iterator[str]:
+    """Address of the one DynamoDB Local of this test process. It listens on every address while the tests run."""
+    with dynamodb_server(spark_settings) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def place_of(request: pytest.FixtureRequest) -> Callable[[str, Path], Place]:
+    """Makes an empty serving store of a kind; starts DynamoDB Local for the first of its."""
+
+    def make(kind: str, folder: Path) -> Place:
+        if kind == "lmdb":
+            return LmdbPlace(folder)
+        return DynamoDbPlace(request.getfixturevalue("dynamodb_endpoint"))
+
+    return make
+
+
+@pytest.fixture
+def dynamodb(place_of: Callable[[str, Path], Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DynamoDbPlace:
+    """An empty table of this test's own."""
+    place = place_of("dynamodb", tmp_path)
+    place.apply(monkeypatch)
+    return place
 
 
 @pytest.fixture

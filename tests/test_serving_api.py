@@ -18,10 +18,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.serving_places import KINDS, LmdbPlace, Place
 from warehouse.serving.api import create_app
 from warehouse.serving.lists import CustomerList
 from warehouse.serving.publish import Gates, publish, rollback
-from warehouse.serving.store import Manifest, ServingStore, open_store
+from warehouse.serving.store import Manifest, ServingStore
 from warehouse.settings import load_settings
 
 ANY = Gates(max_vanished=1, max_changed=1, max_lines_replaced=1)
@@ -61,13 +62,13 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str, keys: str = "") -> Iterator[Server]:
-    """Serves ``folder``'s store on a free port until the block ends."""
+def running(place: Place, folder: Path, *arguments: str, keys: str = "") -> Iterator[Server]:
+    """Serves the place's store on a free port until the block ends; ``folder`` is the home."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"REPLENISH_HOME": str(folder), "REPLENISH_API_KEYS": keys}
-    environment.pop("REPLENISH_SERVING", None)
+    environment |= place.environment
     log = folder / "api.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -80,7 +81,7 @@ def running(folder: Path, *arguments: str, keys: str = "") -> Iterator[Server]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             eventually(lambda: answers(client), 60)
-            yield Server(client, open_store(f"lmdb:{folder}/serving"), log)
+            yield Server(client, place.open(), log)
     finally:
         process.terminate()
         process.wait(20)
@@ -100,13 +101,38 @@ def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one published version that no test changes."""
+@pytest.fixture(scope="module", params=KINDS)
+def served(
+    request: pytest.FixtureRequest,
+    place_of: Callable[[str, Path], Place],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """A server with one published version that no test changes; each test that takes it runs on every kind of store."""
     folder = tmp_path_factory.mktemp("api")
-    put(open_store(f"lmdb:{folder}/serving"), "2026-08", ["2375", ODD_ID, *map(str, range(1_000))])
-    with running(folder) as server:
-        yield server
+    place = place_of(request.param, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        use(place, patch)
+        put(place.open(), "2026-08", ["2375", ODD_ID, *map(str, range(1_000))])
+        with running(place, folder) as server:
+            yield server
+
+
+@pytest.fixture(params=KINDS)
+def place(
+    request: pytest.FixtureRequest,
+    place_of: Callable[[str, Path], Place],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Place:
+    """An empty place for a store."""
+    made = place_of(request.param, tmp_path)
+    use(made, monkeypatch)
+    return made
+
+
+def use(place: Place, patch: pytest.MonkeyPatch) -> None:
+    for name, value in place.environment.items():
+        patch.setenv(name, value)
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> dict:
@@ -288,15 +314,15 @@ def test_the_log_holds_no_customer_id(served: Server):
     assert "secret-customer" not in log
 
 
-def test_from_nothing_published_to_rollback_without_a_restart(tmp_path: Path):
-    with running(tmp_path) as server:
+def test_from_nothing_published_to_rollback_without_a_restart(place: Place, tmp_path: Path):
+    with running(place, tmp_path) as server:
         get = server.client.get
         body = problem(get("/readyz"), 503, "nothing-published")
         assert "python -m jobs.publish --month" in body["detail"]
         problem(get("/v1/version"), 503, "nothing-published")
         problem(get("/v1/customers/ann/subscribe-save"), 503, "nothing-published")
         assert "replenish_version_live 0.0" in get("/metrics").text
-        assert not (tmp_path / "serving").exists(), "the API writes nothing"
+        assert place.is_empty(), "the API writes nothing"
 
         august = put(server.store, "2026-08", ["ann", "bob"], "a")
         eventually(lambda: get("/readyz").status_code == 200)
@@ -318,9 +344,9 @@ def test_from_nothing_published_to_rollback_without_a_restart(tmp_path: Path):
         assert get("/v1/customers/ann/subscribe-save").status_code == 200, "an expired list is still served"
 
 
-def test_no_answer_mixes_versions_during_switches(tmp_path: Path):
+def test_no_answer_mixes_versions_during_switches(place: Place, tmp_path: Path):
     names = [f"c{number}" for number in range(100)]
-    with running(tmp_path) as server:
+    with running(place, tmp_path) as server:
         product_of = {
             put(server.store, f"2026-0{n}", names, product).version: product for n, product in ((7, "a"), (8, "b"))
         }
@@ -353,8 +379,9 @@ def test_no_answer_mixes_versions_during_switches(tmp_path: Path):
 
 
 def test_keys_and_metrics_of_several_workers(tmp_path: Path):
-    put(open_store(f"lmdb:{tmp_path}/serving"), "2026-08", ["ann"])
-    with running(tmp_path, "--workers", "2", keys="first-key, second-key") as server:
+    place = LmdbPlace(tmp_path)
+    put(place.open(), "2026-08", ["ann"])
+    with running(place, tmp_path, "--workers", "2", keys="first-key, second-key") as server:
         for headers in ({}, {"X-API-Key": "first"}, {"X-API-Key": "first-key, second-key"}):
             for path in ("/v1/customers/ann/subscribe-save", "/v1/version", "/nope"):
                 body = problem(server.client.get(path, headers=headers), 401, "api-key")
@@ -376,9 +403,13 @@ def test_keys_and_metrics_of_several_workers(tmp_path: Path):
         assert "first-key" not in server.log.read_text()
 
 
-def test_the_hot_path_answers_as_the_declared_route_does(tmp_path: Path):
-    settings = load_settings(home=tmp_path)
-    version = put(open_store(settings.serving_store), "2026-08", ["ann", ODD_ID]).version
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hot_path_answers_as_the_declared_route_does(
+    kind: str, place_of: Callable[[str, Path], Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    filled, empty = place_of(kind, tmp_path), place_of(kind, tmp_path / "empty")
+    use(filled, monkeypatch)
+    version = put(filled.open(), "2026-08", ["ann", ODD_ID]).version
     requests = [
         (method, path, headers)
         for method in ("GET", "HEAD", "POST")
@@ -393,26 +424,59 @@ def test_the_hot_path_answers_as_the_declared_route_does(tmp_path: Path):
         for headers in ({}, {"If-None-Match": f'"{version}"'}, {"If-None-Match": '"x"'})
     ]
 
-    async def ask(hot_path: bool, home: Path) -> list[tuple]:
-        app = create_app(load_settings(home=home), hot_path=hot_path)
+    async def ask(hot_path: bool) -> list[tuple]:
+        app = create_app(load_settings(), hot_path=hot_path)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             got = [await client.request(method, path, headers=headers) for method, path, headers in requests]
         return [(one.status_code, sorted(one.headers.items()), one.content) for one in got]
 
-    for home in (tmp_path, tmp_path / "empty"):
-        hot, declared = asyncio.run(ask(True, home)), asyncio.run(ask(False, home))
+    for place in (filled, empty):
+        use(place, monkeypatch)
+        hot, declared = asyncio.run(ask(True)), asyncio.run(ask(False))
         for request, one, other in zip(requests, hot, declared, strict=True):
             assert one == other, request
         statuses = {status for status, _, _ in hot}
-        assert statuses == ({200, 304, 404, 405} if home == tmp_path else {404, 405, 503})
+        assert statuses == ({200, 304, 404, 405} if place is filled else {404, 405, 503})
+
+
+def test_a_store_that_cannot_be_read_is_a_problem_and_heals(
+    place_of: Callable[[str, Path], Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = place_of("dynamodb", tmp_path)
+    use(place, monkeypatch)
+    put(place.open(), "2026-08", ["ann"])
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("REPLENISH_DYNAMODB_ENDPOINT", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        app = create_app(load_settings(home=tmp_path))
+        requests = (
+            ("GET", "/v1/customers/ann/subscribe-save", None),
+            ("POST", "/v1/subscribe-save:batch", {"customer_ids": ["ann"]}),
+            ("GET", "/v1/version", None),
+            ("GET", "/readyz", None),
+        )
+
+        async def ask() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as client:
+                return [await client.request(method, path, json=body) for method, path, body in requests]
+
+        for answer in asyncio.run(ask()):
+            assert "does not answer" in problem(answer, 503, "store-unavailable")["detail"]
+            assert answer.headers["retry-after"] == "5"
+    # The same process, once the server is back; the port is another one, so the client is told.
+    app._store._table.client = place.table.client
+    assert [answer.status_code for answer in asyncio.run(ask())] == [200, 200, 200, 200]
 
 
 def test_a_wrong_setting_ends_the_command_with_one_line(tmp_path: Path):
+    nowhere = {name: str(tmp_path / "none") for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}
+    without = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "REPLENISH_"))}
     done = subprocess.run(
         [sys.executable, "-m", "warehouse.serving.api"],
         cwd=Path(__file__).parents[1],
-        env=os.environ | {"REPLENISH_HOME": str(tmp_path), "REPLENISH_SERVING": "dynamodb:lists"},
+        env=without | nowhere | {"REPLENISH_HOME": str(tmp_path), "REPLENISH_SERVING": "dynamodb:lists"},
         capture_output=True,
         text=True,
     )

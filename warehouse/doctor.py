@@ -23,7 +23,7 @@ from typing import Literal
 
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.class_data import class_data_archive
-from warehouse.errors import EnvironmentProblem, SettingsError
+from warehouse.errors import EnvironmentProblem, ReplenishError, SettingsError
 from warehouse.jars import delta_jar_names, installed_jars
 from warehouse.java import SUPPORTED, candidates, find_java_home
 from warehouse.settings import Settings, load_settings
@@ -71,7 +71,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Every finding about this machine for these settings, in the order in which a person would mend them."""
     checks: tuple[Callable[[Settings], list[Finding]], ...] = (
         *(_python, _packages, _home, _disk, _memory, _java, _jars, _class_data),
-        *(_embedding_model, _ranker, _ports, _aws),
+        *(_embedding_model, _ranker, _ports, _aws, _serving_table),
     )
     return [finding for check in checks for finding in check(settings)]
 
@@ -231,9 +231,30 @@ def _aws(settings: Settings) -> list[Finding]:
         mend = "give the process a role, or run 'aws configure' or 'aws sso login'"
         return [Finding("aws credentials", "fail", f"none found; {needs}", mend)]
     findings = [Finding("aws credentials", "ok", f"found by {credentials.method}; {needs}")]
-    if session.region_name is None and settings.s3_endpoint is None:
+    if session.region_name is None and settings.s3_endpoint is None and settings.dynamodb_endpoint is None:
         findings.append(Finding("aws region", "fail", "none", "set AWS_DEFAULT_REGION, or a region in the AWS profile"))
     return findings
+
+
+def _serving_table(settings: Settings) -> list[Finding]:
+    if not settings.serving_store.startswith("dynamodb:"):
+        return []
+    from warehouse.serving import dynamodb_table as tables
+
+    check, mend = "serving table", "run 'python -m warehouse.serving.dynamodb_table', or mend the setting"
+    try:
+        table = tables.table_of(settings, read_only=True)
+        description = tables.describe(table)
+        if description is None:
+            return [Finding(check, "fail", f"{table.name} at {table.place} does not exist", mend)]
+        tables.check_keys(table, description)
+        expiry = table.call("describe_time_to_live")["TimeToLiveDescription"]
+    except ReplenishError as error:
+        return [Finding(check, "fail", str(error), "see 'DynamoDB as the serving store' in docs/operations.md")]
+    seen = f"{table.name} at {table.place}, {description['TableStatus'].lower()}"
+    if expiry.get("AttributeName") != tables.EXPIRES:
+        return [Finding(check, "warn", f"{seen}, without time to live: old versions stay listed in it", mend)]
+    return [Finding(check, "ok", seen)]
 
 
 def aws_uses(settings: Settings) -> list[str]:

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     serving: str | None = Field(
         None, pattern=r"^(lmdb:.+|dynamodb:[A-Za-z0-9_.-]{3,255})$", description="lmdb:PATH or dynamodb:TABLE"
     )
+    dynamodb_endpoint: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="DynamoDB-compatible server's address"
+    )
     keep_versions: int = Field(3, ge=1, description="published versions kept for a rollback")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="comma-separated keys that the lookup API accepts; none: no key is asked for"

@@ -25,7 +25,7 @@ from warehouse.serving.lists import CustomerList
 from warehouse.serving.metrics import CONTENT_TYPE, Metrics
 from warehouse.serving.problems import FieldProblem, Problem, ProblemError
 from warehouse.serving.server import resolve_address, serve
-from warehouse.serving.store import ServingStore, open_store
+from warehouse.serving.store import ServingReader, open_reader
 from warehouse.settings import Settings, load_settings
 
 
@@ -40,13 +40,13 @@ def create_app(settings: Settings | None = None, *, hot_path: bool = True) -> ga
         SettingsError: a setting cannot be used.
     """
     settings = settings or load_settings()
-    store = open_store(settings.serving_store)
+    store = open_reader(settings.serving_store, settings.dynamodb_endpoint)
     metrics = Metrics(store)
     keys = tuple(key.get_secret_value() for key in settings.api_keys)
     return gateway.Gateway(_declare(store, metrics), store=store, metrics=metrics, api_keys=keys, hot_path=hot_path)
 
 
-def _declare(store: ServingStore, metrics: Metrics) -> FastAPI:
+def _declare(store: ServingReader, metrics: Metrics) -> FastAPI:
     app = FastAPI(
         title="Replenish lookup API",
         version="1",
@@ -72,7 +72,7 @@ _UNAUTHORISED = {401: {"model": Problem, "description": "API key missing or wron
 _UNAVAILABLE = {503: {"model": Problem, "description": "Nothing is published, or the store cannot be read"}}
 
 
-def _add_lookups(app: FastAPI, store: ServingStore) -> None:
+def _add_lookups(app: FastAPI, store: ServingReader) -> None:
     found = {
         "model": CustomerList,
         "description": "The customer's list",
@@ -97,7 +97,7 @@ def _add_lookups(app: FastAPI, store: ServingStore) -> None:
     async def customer_list(customer_id: str, request: Request) -> Response:
         """The live list of one customer. Send the ETag back in If-None-Match to be spared an unchanged body."""
         given = request.headers.get("if-none-match", "").encode("latin-1")
-        status, headers, body = gateway.answer_lookup(store, customer_id, given)
+        status, headers, body = await gateway.reading(store, gateway.answer_lookup, store, customer_id, given)
         response = Response(body, status)
         response.raw_headers = headers
         return response
@@ -117,12 +117,7 @@ def _add_lookups(app: FastAPI, store: ServingStore) -> None:
     async def batch(wanted: BatchRequest) -> Response:
         """The live lists of several customers, and the ids that have none."""
         ids = list(dict.fromkeys(wanted.customer_ids))
-        snapshot = gateway.live_snapshot(store)
-        bodies = snapshot.get_many(ids)
-        missing = [customer_id for customer_id, body in zip(ids, bodies, strict=True) if body is None]
-        found = b",".join(body for body in bodies if body is not None)
-        version = to_json(snapshot.manifest.version)
-        return _json(b'{"version":%b,"lists":[%b],"missing":%b}' % (version, found, to_json(missing)))
+        return _json(await gateway.reading(store, _batch_body, store, ids))
 
     @app.get(
         "/v1/version",
@@ -134,13 +129,13 @@ def _add_lookups(app: FastAPI, store: ServingStore) -> None:
     )
     async def version() -> Response:
         """Which version the other routes answer from."""
-        manifest = gateway.live_snapshot(store).manifest
+        manifest = (await gateway.reading(store, gateway.live_snapshot, store)).manifest
         age = int((datetime.now(UTC) - manifest.generated_at).total_seconds())
         shown = manifest.model_dump(include={"version", "month", "generated_at", "expires_at", "customers", "lines"})
         return _json(to_json(VersionInfo(age_seconds=age, **shown)))
 
 
-def _add_operations(app: FastAPI, store: ServingStore, metrics: Metrics) -> None:
+def _add_operations(app: FastAPI, store: ServingReader, metrics: Metrics) -> None:
     @app.get("/healthz", response_model=Health, tags=["operations"], summary="Is the process up?")
     async def healthz() -> Response:
         """Answers as long as the process does; says nothing of the store."""
@@ -155,7 +150,7 @@ def _add_operations(app: FastAPI, store: ServingStore, metrics: Metrics) -> None
     )
     async def readyz() -> Response:
         """Ready when a version is live, open and not expired; otherwise says what to do."""
-        manifest = gateway.live_snapshot(store).manifest
+        manifest = (await gateway.reading(store, gateway.live_snapshot, store)).manifest
         if manifest.expires_at <= datetime.now(UTC):
             raise ProblemError(
                 503,
@@ -174,7 +169,20 @@ def _add_operations(app: FastAPI, store: ServingStore, metrics: Metrics) -> None
     )
     async def show_metrics() -> Response:
         """Requests and seconds by route and status, and the live version; no customer ids."""
-        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+        text = await gateway.reading(store, metrics.render)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+
+def _batch_body(store: ServingReader, ids: list[str]) -> bytes:
+    snapshot = gateway.live_snapshot(store)
+    try:
+        bodies = snapshot.get_many(ids)
+    except ReplenishError as error:
+        raise gateway.unavailable(error) from error
+    missing = [customer_id for customer_id, body in zip(ids, bodies, strict=True) if body is None]
+    found = b",".join(body for body in bodies if body is not None)
+    version = to_json(snapshot.manifest.version)
+    return b'{"version":%b,"lists":[%b],"missing":%b}' % (version, found, to_json(missing))
 
 
 def _json(body: bytes) -> Response:
@@ -243,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         settings = load_settings()
-        open_store(settings.serving_store)
+        open_reader(settings.serving_store, settings.dynamodb_endpoint)
         address = resolve_address(arguments.host, arguments.port)
     except ReplenishError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Compares two versions of all lists in one pass over both, in key order.
+"""Compares two versions of all lists, customer by customer.
 
 Not here: opening versions, and what share of change is too much (``publish.py``).
 """
@@ -9,11 +9,40 @@ from dataclasses import fields
 
 from pydantic_core import from_json
 
+from warehouse.serving.lists import count_lines
 from warehouse.serving.store import VersionDiff
 
 _COUNTS = tuple(field.name for field in fields(VersionDiff) if field.type is int)
 _Scan = Iterator[tuple[bytes, bytes]]
-_END = (None, b"[]")
+_END = (None, None)
+
+
+class DiffCount:
+    """Counts customers of two versions, in any order; memory: one list of each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, old: bytes | None, new: bytes | None) -> None:
+        """Counts one customer by the items of both versions, None where a version has no list."""
+        counts = self._counts
+        if old is None and new is None:
+            return
+        if new is None:
+            counts["customers_removed"] += 1
+            counts["lines_removed"] += count_lines(old)
+        elif old is None:
+            counts["customers_added"] += 1
+            counts["lines_added"] += count_lines(new)
+        elif old == new:
+            counts["customers_unchanged"] += 1
+            counts["lines_kept"] += count_lines(new)
+        else:
+            _compare(old, new, counts)
+
+    def result(self, a: str, b: str) -> VersionDiff:
+        """What was counted, from the version named ``a`` to the one named ``b``."""
+        return VersionDiff(a=a, b=b, **{name: self._counts[name] for name in _COUNTS})
 
 
 def diff_scans(a: str, before: _Scan, b: str, after: _Scan) -> VersionDiff:
@@ -25,21 +54,19 @@ def diff_scans(a: str, before: _Scan, b: str, after: _Scan) -> VersionDiff:
         b: name of the second version.
         after: its pairs.
     """
-    counts: Counter[str] = Counter()
+    count = DiffCount()
     old, new = next(before, _END), next(after, _END)
     while old[0] is not None or new[0] is not None:
         if new[0] is None or (old[0] is not None and old[0] < new[0]):
-            counts["customers_removed"] += 1
-            counts["lines_removed"] += len(from_json(old[1]))
+            count.add(old[1], None)
             old = next(before, _END)
         elif old[0] is None or new[0] < old[0]:
-            counts["customers_added"] += 1
-            counts["lines_added"] += len(from_json(new[1]))
+            count.add(None, new[1])
             new = next(after, _END)
         else:
-            _compare(old[1], new[1], counts)
+            count.add(old[1], new[1])
             old, new = next(before, _END), next(after, _END)
-    return VersionDiff(a=a, b=b, **{name: counts[name] for name in _COUNTS})
+    return count.result(a, b)
 
 
 def _compare(old_items: bytes, new_items: bytes, counts: Counter[str]) -> None:

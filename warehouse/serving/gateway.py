@@ -9,9 +9,11 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
-from warehouse.errors import StoreUnavailable
+from anyio import to_thread
+
+from warehouse.errors import ReplenishError
 from warehouse.serving.metrics import Metrics
 from warehouse.serving.problems import (
     API_KEY,
@@ -23,12 +25,13 @@ from warehouse.serving.problems import (
     ProblemError,
     problem_body,
 )
-from warehouse.serving.store import ServingStore, Snapshot
+from warehouse.serving.store import ServingReader, Snapshot
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+_Result = TypeVar("_Result")
 
 LOOKUP_PREFIX = "/v1/customers/"
 LOOKUP_SUFFIX = "/subscribe-save"
@@ -43,7 +46,7 @@ MAX_BODY_BYTES = 2 << 20
 CACHE_CONTROL = "private, no-cache"
 
 
-def live_snapshot(store: ServingStore) -> Snapshot:
+def live_snapshot(store: ServingReader) -> Snapshot:
     """The live version.
 
     Raises:
@@ -51,8 +54,8 @@ def live_snapshot(store: ServingStore) -> Snapshot:
     """
     try:
         snapshot = store.snapshot()
-    except StoreUnavailable as error:
-        raise ProblemError(503, str(error), STORE_UNAVAILABLE, {"retry-after": "5"}) from error
+    except ReplenishError as error:
+        raise unavailable(error) from error
     if snapshot is None:
         raise ProblemError(
             503,
@@ -65,14 +68,27 @@ def live_snapshot(store: ServingStore) -> Snapshot:
     return snapshot
 
 
-def answer_lookup(store: ServingStore, customer_id: str, if_none_match: bytes) -> tuple[int, Headers, bytes]:
+def unavailable(error: ReplenishError) -> ProblemError:
+    """503 for a store that cannot be read."""
+    return ProblemError(503, str(error), STORE_UNAVAILABLE, {"retry-after": "5"})
+
+
+async def reading(store: ServingReader, work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Does work that reads the store: here where the store is in memory, in a thread where it waits for a network."""
+    return await to_thread.run_sync(work, *arguments) if store.waits else work(*arguments)
+
+
+def answer_lookup(store: ServingReader, customer_id: str, if_none_match: bytes) -> tuple[int, Headers, bytes]:
     """Status, headers and body of a customer's list, or of "not modified".
 
     Raises:
         ProblemError: 404 for a customer without a list, 503 where there is nothing to look up in.
     """
     snapshot = live_snapshot(store)
-    body = snapshot.get(customer_id)
+    try:
+        body = snapshot.get(customer_id)
+    except ReplenishError as error:
+        raise unavailable(error) from error
     if body is None:
         detail = f"The live version {snapshot.manifest.version} holds no list for this customer."
         raise ProblemError(404, detail, UNKNOWN_CUSTOMER)
@@ -110,7 +126,7 @@ class Gateway:
     """ASGI application in front of another one."""
 
     def __init__(
-        self, app: Any, *, store: ServingStore, metrics: Metrics, api_keys: tuple[str, ...], hot_path: bool = True
+        self, app: Any, *, store: ServingReader, metrics: Metrics, api_keys: tuple[str, ...], hot_path: bool = True
     ) -> None:
         self._app = app
         self._store = store
@@ -133,7 +149,7 @@ class Gateway:
             if self._keys and path not in OPEN_ROUTES and not self._is_allowed(scope):
                 answer = answer_problem(_NO_KEY, scope)
             elif is_lookup and self._hot_path and scope["method"] in ("GET", "HEAD"):
-                answer = self._lookup(scope)
+                answer = await self._lookup(scope)
             else:
                 status = await self._pass_on(scope, receive, send)
                 return
@@ -142,11 +158,12 @@ class Gateway:
         finally:
             self._metrics.observe(route, status, perf_counter() - started)
 
-    def _lookup(self, scope: Scope) -> tuple[int, Headers, bytes]:
+    async def _lookup(self, scope: Scope) -> tuple[int, Headers, bytes]:
         # The server has percent-decoded the path; a customer id may hold any character, a slash too.
         customer_id = scope["path"][len(LOOKUP_PREFIX) : -len(LOOKUP_SUFFIX)]
         try:
-            return answer_lookup(self._store, customer_id, _header(scope, b"if-none-match"))
+            given = _header(scope, b"if-none-match")
+            return await reading(self._store, answer_lookup, self._store, customer_id, given)
         except ProblemError as error:
             return answer_problem(error, scope)
 

@@ -17,6 +17,9 @@ from pydantic_core import to_json
 
 from warehouse.errors import ContractError
 
+MAX_KEY_BYTES = 511
+"""Longest customer id in UTF-8: LMDB's limit, kept by every store so that all of them take the same lists."""
+
 _MODULUS = 1 << 256
 # In JSON every quote inside a string is escaped, so these bytes cannot occur but at the start of an item.
 _ITEM_START = b'{"rank":'
@@ -130,6 +133,20 @@ def check_body(body: bytes, customer_id: str, version: str) -> None:
         raise ContractError("a stored list reads back as another customer's or another version's")
 
 
+def customer_key(customer_id: str) -> bytes | None:
+    """The id in UTF-8, or None for one that no store holds (to look one up is a miss and no error)."""
+    try:
+        key = customer_id.encode()
+    except UnicodeEncodeError:
+        return None
+    return key if 0 < len(key) <= MAX_KEY_BYTES else None
+
+
+def count_lines(items: bytes) -> int:
+    """Number of lines of a list, from its JSON bytes."""
+    return items.count(_ITEM_START)
+
+
 class ContentDigest:
     """Digest and counts of a set of lists, whatever order they come in.
 
@@ -147,7 +164,7 @@ class ContentDigest:
         entry = hashlib.sha256(len(key).to_bytes(4, "big") + key + items).digest()
         self._sum = (self._sum + int.from_bytes(entry, "big")) % _MODULUS
         self.customers += 1
-        self.lines += items.count(_ITEM_START)
+        self.lines += count_lines(items)
 
     def checksum(self) -> str:
         """Hexadecimal SHA-256 of the counts and the sum."""

@@ -13,11 +13,10 @@ from pathlib import Path
 import lmdb
 
 from warehouse.errors import ContractError, StoreUnavailable
-from warehouse.serving.lists import ContentDigest, body_middle, check_body, compose_body
+from warehouse.serving.lists import MAX_KEY_BYTES, ContentDigest, body_middle, check_body, compose_body, customer_key
 from warehouse.serving.lmdb_shared import SharedEnvironment, open_shared
 from warehouse.serving.store import Manifest
 
-MAX_KEY_BYTES = 511
 _FIRST_MAP_BYTES = 16 << 20
 _BATCH_LISTS = 1_000
 _SAMPLE_LISTS = 1_000
@@ -34,7 +33,7 @@ class VersionFile:
 
     def get(self, customer_id: str) -> bytes | None:
         """The API's body of the customer's list, or None."""
-        key = _key_or_none(customer_id)
+        key = customer_key(customer_id)
         if key is None:
             return None
         with self._env.begin() as transaction:
@@ -46,7 +45,7 @@ class VersionFile:
         bodies: list[bytes | None] = []
         with self._env.begin() as transaction:
             for customer_id in customer_ids:
-                key = _key_or_none(customer_id)
+                key = customer_key(customer_id)
                 items = transaction.get(key) if key is not None else None
                 bodies.append(None if items is None else compose_body(customer_id, self._middle, items))
         return bodies
@@ -74,8 +73,8 @@ def open_version(path: Path, manifest: Manifest) -> VersionFile:
     return VersionFile(shared, manifest)
 
 
-def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest:
-    """Writes a new file and forces it to disk. Memory: one batch of lists.
+def write_lists(path: Path, lists: Iterable[tuple[str, bytes]], *, durable: bool = True) -> ContentDigest:
+    """Writes a new file and, where it is to outlive a power failure, forces it to disk. Memory: one batch of lists.
 
     Raises:
         ContractError: a customer comes twice or an id does not fit; no ids in the text.
@@ -95,7 +94,8 @@ def write_lists(path: Path, lists: Iterable[tuple[str, bytes]]) -> ContentDigest
                     )
                 for key, items in batch:
                     digest.add(key, items)
-            env.sync(True)
+            if durable:
+                env.sync(True)
     except lmdb.Error as error:
         raise StoreUnavailable(f"the serving store could not be written: {error}") from error
     return digest
@@ -142,19 +142,10 @@ def remove_file(path: Path) -> None:
 
 
 def _key(customer_id: str) -> bytes:
-    key = _key_or_none(customer_id)
+    key = customer_key(customer_id)
     if key is None:
         raise ContractError(
             f"a customer id of {len(customer_id):,} characters cannot be published: "
             f"the store takes 1 to {MAX_KEY_BYTES} bytes of UTF-8"
         )
     return key
-
-
-def _key_or_none(customer_id: str) -> bytes | None:
-    """The key, or None for an id that no store can hold (to look one up is a miss and no error)."""
-    try:
-        key = customer_id.encode()
-    except UnicodeEncodeError:
-        return None
-    return key if 0 < len(key) <= MAX_KEY_BYTES else None

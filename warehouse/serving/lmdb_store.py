@@ -13,7 +13,6 @@ Not here: the bytes of one file (``lmdb_file.py``), and the order of a publish (
 import fcntl
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,20 +24,20 @@ from pydantic import ValidationError
 
 from warehouse.errors import ContractError, StoreUnavailable, UnknownVersion
 from warehouse.serving.diff import diff_scans
-from warehouse.serving.lists import ContentDigest, whole_seconds_utc
 from warehouse.serving.lmdb_file import VersionFile, check_file, open_version, remove_file, write_lists
-from warehouse.serving.store import Manifest, VersionDiff
+from warehouse.serving.store import Manifest, VersionDiff, check_version_name
 
 FOLLOW_SECONDS = 0.1
 """How often, at most, a reader looks whether another version is live: the bound on its staleness."""
 
 _log = logging.getLogger(__name__)
-_VERSION = re.compile(r"^\d{4}-\d{2}-[0-9a-f]{12}$")
 _BUILDING = ".building.lmdb"
 
 
 class LmdbStore:
     """Implements :class:`warehouse.serving.store.ServingStore` in the folder ``path``. Opening creates nothing."""
+
+    waits = False
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser().absolute()
@@ -71,7 +70,7 @@ class LmdbStore:
         building = self._versions / _BUILDING
         try:
             digest = write_lists(building, lists)
-            manifest = _manifest_of(month, digest, generated_at, expires_at)
+            manifest = Manifest.of(month, digest, generated_at, expires_at)
             held = self._sound(manifest)
             if held is not None:
                 return held
@@ -193,10 +192,10 @@ class LmdbStore:
     # Files -------------------------------------------------------------------------------------------------
 
     def _file(self, version: str) -> Path:
-        return self._versions / f"{_named(version)}.lmdb"
+        return self._versions / f"{check_version_name(version)}.lmdb"
 
     def _manifest_file(self, version: str) -> Path:
-        return self._versions / f"{_named(version)}.json"
+        return self._versions / f"{check_version_name(version)}.json"
 
     def _read_pointer(self) -> str | None:
         try:
@@ -228,24 +227,6 @@ class LmdbStore:
         for path in [*self._versions.iterdir(), *self._path.glob(".*.tmp")]:
             if path.name.startswith(".") or path.name.split(".")[0] not in released:
                 path.unlink()
-
-
-def _named(version: str) -> str:
-    if not _VERSION.match(version):
-        raise UnknownVersion(f"{version!r} is not a version: it takes <month>-<12 hexadecimal digits>")
-    return version
-
-
-def _manifest_of(month: str, digest: ContentDigest, generated_at: datetime, expires_at: datetime) -> Manifest:
-    return Manifest(
-        version=digest.version(month),
-        month=month,
-        generated_at=whole_seconds_utc(generated_at),
-        expires_at=whole_seconds_utc(expires_at),
-        customers=digest.customers,
-        lines=digest.lines,
-        checksum=digest.checksum(),
-    )
 
 
 def _read_manifest(path: Path) -> Manifest | None:

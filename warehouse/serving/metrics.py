@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from warehouse.errors import ReplenishError
-from warehouse.serving.store import ServingStore
+from warehouse.serving.store import ServingReader
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,7 +30,7 @@ _BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 
 class Metrics:
     """The metrics of one application in one process."""
 
-    def __init__(self, store: ServingStore) -> None:
+    def __init__(self, store: ServingReader) -> None:
         # A "_created" series beside every counter and bucket would nearly double the scrape and tell nothing more.
         disable_created_metrics()
         self._live = _LiveVersion(store)
@@ -74,7 +74,7 @@ class Metrics:
 class _LiveVersion:
     """Collects what is live at the moment of the scrape; the same in every worker."""
 
-    def __init__(self, store: ServingStore) -> None:
+    def __init__(self, store: ServingReader) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

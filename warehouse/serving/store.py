@@ -4,6 +4,7 @@ What belongs here: what every store promises to ``publish.py`` and to the API, a
 Not here: how a store does it (``lmdb_store.py``).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from warehouse.errors import SettingsError
+from warehouse.errors import SettingsError, UnknownVersion
+from warehouse.serving.lists import ContentDigest, whole_seconds_utc
+
+_VERSION = re.compile(r"^\d{4}-\d{2}-[0-9a-f]{12}$")
 
 
 class Manifest(BaseModel):
@@ -28,6 +32,34 @@ class Manifest(BaseModel):
     lines: int
     checksum: str
     released_at: AwareDatetime | None = None
+
+    @classmethod
+    def of(cls, month: str, digest: ContentDigest, generated_at: datetime, expires_at: datetime) -> "Manifest":
+        """The manifest of a month's lists.
+
+        Raises:
+            ContractError: a moment has no time zone.
+        """
+        return cls(
+            version=digest.version(month),
+            month=month,
+            generated_at=whole_seconds_utc(generated_at),
+            expires_at=whole_seconds_utc(expires_at),
+            customers=digest.customers,
+            lines=digest.lines,
+            checksum=digest.checksum(),
+        )
+
+
+def check_version_name(version: str) -> str:
+    """The name, if it has the form of one.
+
+    Raises:
+        UnknownVersion: it has not.
+    """
+    if not _VERSION.match(version):
+        raise UnknownVersion(f"{version!r} is not a version: it takes <month>-<12 hexadecimal digits>")
+    return version
 
 
 @dataclass(frozen=True)
@@ -82,8 +114,40 @@ class Snapshot(Protocol):
         ...
 
 
-class ServingStore(Protocol):
-    """A store of versions. Every change happens under :meth:`writing`; readers need no lock and never wait."""
+class ServingReader(Protocol):
+    """The reading half of a store: all that the lookup API has. Readers need no lock."""
+
+    waits: bool
+    """Whether a read waits for a network, so that an asynchronous caller makes it in a thread."""
+
+    def live(self) -> Manifest | None:
+        """The live version now; None before the first publish."""
+        ...
+
+    def versions(self) -> list[Manifest]:
+        """The released versions that the store holds, latest release first."""
+        ...
+
+    def snapshot(self) -> Snapshot | None:
+        """The live version for reading, at most a moment old (see the implementation); None before any publish.
+
+        Raises:
+            StoreUnavailable: a version is live and cannot be opened.
+            SettingsError: the store's table or its credentials cannot be used.
+        """
+        ...
+
+    def get(self, customer_id: str) -> bytes | None:
+        """:meth:`Snapshot.get` of the live version."""
+        ...
+
+    def get_many(self, customer_ids: Sequence[str]) -> list[bytes | None]:
+        """:meth:`Snapshot.get_many` of the live version; all from one version."""
+        ...
+
+
+class ServingStore(ServingReader, Protocol):
+    """A store of versions. Every change happens under :meth:`writing`."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Makes the caller the store's only writer.
@@ -129,14 +193,6 @@ class ServingStore(Protocol):
         """
         ...
 
-    def live(self) -> Manifest | None:
-        """The live version now; None before the first publish."""
-        ...
-
-    def versions(self) -> list[Manifest]:
-        """The released versions that the store holds, latest release first."""
-        ...
-
     def discard(self, version: str) -> None:
         """Removes a version that is not live; readers who have it open keep it."""
         ...
@@ -153,37 +209,44 @@ class ServingStore(Protocol):
         """
         ...
 
-    def snapshot(self) -> Snapshot | None:
-        """The live version for reading, at most a moment old (see the implementation); None before any publish.
 
-        Raises:
-            StoreUnavailable: a version is live and cannot be opened.
-        """
-        ...
-
-    def get(self, customer_id: str) -> bytes | None:
-        """:meth:`Snapshot.get` of the live version."""
-        ...
-
-    def get_many(self, customer_ids: Sequence[str]) -> list[bytes | None]:
-        """:meth:`Snapshot.get_many` of the live version; all from one version."""
-        ...
-
-
-def open_store(spec: str) -> ServingStore:
+def open_store(spec: str, endpoint: str | None = None) -> ServingStore:
     """The store that ``Settings.serving_store`` names. Opening creates nothing and needs no published version.
 
     Args:
-        spec: ``lmdb:PATH``.
+        spec: ``lmdb:PATH`` or ``dynamodb:TABLE``.
+        endpoint: ``Settings.dynamodb_endpoint``: a DynamoDB-compatible server in place of AWS.
 
     Raises:
-        SettingsError: no such kind of store.
+        SettingsError: no such kind of store, or no AWS region is set.
     """
-    kind, _, place = spec.partition(":")
-    if kind == "lmdb" and place:
+    kind, place = _kind_and_place(spec)
+    if kind == "lmdb":
         from warehouse.serving.lmdb_store import LmdbStore
 
         return LmdbStore(place)
-    if kind == "dynamodb":
-        raise SettingsError(f"REPLENISH_SERVING is {spec!r}: DynamoDB comes with a later release. Use lmdb:PATH")
-    raise SettingsError(f"REPLENISH_SERVING is {spec!r}. It takes lmdb:PATH or dynamodb:TABLE")
+    from warehouse.serving.dynamodb_store import DynamoDbStore
+    from warehouse.serving.dynamodb_table import Table
+
+    return DynamoDbStore(Table(place, endpoint))
+
+
+def open_reader(spec: str, endpoint: str | None = None) -> ServingReader:
+    """:func:`open_store` for a process that must not write."""
+    kind, place = _kind_and_place(spec)
+    if kind == "lmdb":
+        from warehouse.serving.lmdb_store import LmdbStore
+
+        # Its readers open files read-only; what may be written is up to the folder's rights.
+        return LmdbStore(place)
+    from warehouse.serving.dynamodb_reader import DynamoDbReader
+    from warehouse.serving.dynamodb_table import Table
+
+    return DynamoDbReader(Table(place, endpoint, read_only=True))
+
+
+def _kind_and_place(spec: str) -> tuple[str, str]:
+    kind, _, place = spec.partition(":")
+    if kind not in ("lmdb", "dynamodb") or not place:
+        raise SettingsError(f"REPLENISH_SERVING is {spec!r}. It takes lmdb:PATH or dynamodb:TABLE")
+    return kind, place
