@@ -9,6 +9,7 @@ while it runs and also where it fails.
 Not here: whether a job runs there (``compute.py``), what the job does and how it tells (``jobs``).
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -28,6 +29,9 @@ IMAGE_ROOT = "/opt/replenish"
 
 POLL_S = 5.0
 """Seconds between two looks at a job, and at its messages."""
+STEPS = {"ingest": "ingest", "publish": "publish"}
+"""Programs that write where no other does; all others are the step ``transform``. A step can have a role of its own."""
+
 _ON_S3 = ("landing_uri", "lake_uri", "vectors_uri")
 _LEFT_HERE = SECRETS | {
     # The job has a machine of its own, and Spark of the cluster.
@@ -36,6 +40,10 @@ _LEFT_HERE = SECRETS | {
     *("dagster_postgres_host", "dagster_postgres_port", "dagster_postgres_db", "dagster_postgres_user"),
     "dagster_logs_uri",
 }
+
+
+# Asked for by every session; that it may change need not be said in every step's log.
+warnings.filterwarnings("ignore", message=".*expected_writer_count.*", category=dg.PreviewWarning)
 
 
 class _Messages(PipesS3MessageReader):
@@ -109,7 +117,7 @@ def job_request(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     properties = {"classification": "spark-defaults", "properties": spark_properties(settings)}
     return {
         "applicationId": settings.compute.removeprefix("emr-serverless:"),
-        "executionRoleArn": settings.emr_role_arn,
+        "executionRoleArn": (settings.emr_role_arn or "").replace("{step}", STEPS.get(program, "transform")),
         "name": " ".join(command),
         "jobDriver": {"sparkSubmit": spark_submit},
         "configurationOverrides": {"applicationConfiguration": [properties]},

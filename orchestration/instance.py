@@ -68,6 +68,8 @@ def _places(settings: Settings) -> dict[str, Any]:
     places: dict[str, Any] = {}
     if settings.dagster_postgres_host:
         database = {
+            # Said, because SQLAlchemy 2.1 takes another driver by default than dagster-postgres is made for.
+            "scheme": "postgresql+psycopg2",
             "hostname": settings.dagster_postgres_host,
             "port": settings.dagster_postgres_port,
             "db_name": settings.dagster_postgres_db,

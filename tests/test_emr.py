@@ -112,6 +112,13 @@ class TestRequest:
             "PSEUDONYM_SALT": "EMR.secret@replenish/salt",
         }
 
+    def test_each_step_can_have_a_role_of_its_own(self, tmp_path):
+        arn = "arn:aws:iam::123456789012:role/replenish-{step}"
+        settings = load_settings(home=tmp_path, **{**OVERRIDES, "emr_role_arn": arn})
+        commands = (["ingest", "--dataset", "orders"], ["candidates", "--month", "2017-05"], ["publish"])
+        roles = [emr.job_request(settings, command)["executionRoleArn"].rpartition("-")[2] for command in commands]
+        assert roles == ["ingest", "transform", "publish"]
+
     def test_what_the_settings_say_of_the_decision_is_read_back_the_same(self, tmp_path, remote, monkeypatch):
         for name, value in emr.spark_properties(remote).items():
             monkeypatch.setenv(name.rpartition(".")[2], value)
@@ -147,6 +154,7 @@ class TestRequest:
 
 
 class TestJob:
+    @pytest.mark.slow
     def test_a_month_is_computed_there_and_its_report_is_the_assets_metadata(self, service, spark, tmp_path):
         lake = Lake(spark, str(tmp_path / "lake"))
         lake.replace_months(ORDER_LINES, _order_lines(lake), ["2017-05"])

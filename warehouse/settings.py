@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         description="local (in the run's own process), or emr-serverless:APPLICATION_ID",
     )
     emr_role_arn: str | None = Field(
-        None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$", description="ARN of the role that jobs on EMR run as"
+        None,
+        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$",
+        description="ARN of the role that jobs on EMR run as; {step} in it becomes ingest, transform or publish",
     )
     emr_staging_uri: str | None = Field(
         None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://bucket/prefix for what jobs on EMR tell Dagster"
