@@ -5,44 +5,47 @@
 # The home is a volume at /home/replenish/data. EMR Serverless has an image of its own: deploy/aws/emr.Dockerfile.
 #
 # Build arguments: TORCH, a uv torch backend, for example cpu (empty takes the registry's build, 4 GB larger); LAKE_URI,
-# whose scheme says which jars are baked in beside Delta's; ENGINE_IMAGE, what the llm image stands on.
+# a path to leave out the jars that Spark needs for S3; ENGINE_IMAGE, what the llm image stands on.
 
 ARG ENGINE_IMAGE=vllm/vllm-openai:v0.11.0
 
 FROM python:3.11.14-slim-bookworm AS python
 RUN useradd --create-home --uid 10001 replenish \
- && install --directory --owner replenish /opt/replenish /home/replenish/data
+ && install --directory --owner 10001 /opt/replenish /home/replenish/data
 WORKDIR /opt/replenish
-USER replenish
+USER 10001
 ENV PATH=/opt/replenish/.venv/bin:$PATH \
     PYTHONPATH=/opt/replenish \
     PYTHONUNBUFFERED=1 \
     REPLENISH_HOME=/home/replenish/data
 # Packages before code, so that a change of code does not install them again.
-COPY --chown=replenish .ci/setup .ci/setup
-COPY --chown=replenish pyproject.toml requirements.lock ./
+COPY --chown=10001 .ci/setup .ci/setup
+COPY --chown=10001 pyproject.toml requirements.lock ./
 
 
 FROM python AS base
+# hadolint ignore=DL3002,DL3066
 USER root
+# Not pinned: the release of Debian is, and its security updates must come in.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends openjdk-17-jre-headless libgomp1 \
  && rm -rf /var/lib/apt/lists/*
-USER replenish
+USER 10001
 ENV DAGSTER_HOME=/home/replenish/data/dagster
 ARG TORCH=
 RUN --mount=type=cache,target=/home/replenish/.cache,uid=10001 \
     UV_LINK_MODE=copy REPLENISH_TORCH=$TORCH .ci/setup
 # The jars go beside Spark's own: a volume mounted over the home must not hide them.
-COPY --chown=replenish warehouse warehouse
+COPY --chown=10001 warehouse warehouse
 ARG LAKE_URI=s3://any/lake
-RUN REPLENISH_LAKE_URI=$LAKE_URI python -m warehouse.prepare --no-archive \
- && mv "$REPLENISH_HOME"/cache/jars/*.jar .venv/lib/python3.11/site-packages/pyspark/jars/ \
- && rm -rf "$REPLENISH_HOME"/*
+RUN REPLENISH_LAKE_URI=$LAKE_URI REPLENISH_DELTA_LOG_TABLE=any python -m warehouse.prepare --no-archive \
+ && mv "${REPLENISH_HOME:?}"/cache/jars/*.jar .venv/lib/python3.11/site-packages/pyspark/jars/ \
+ && rm -rf "${REPLENISH_HOME:?}"/*
 
 
 FROM base AS orchestration
-COPY --chown=replenish . .
+COPY --chown=10001 . .
 VOLUME /home/replenish/data
 EXPOSE 3000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
@@ -57,7 +60,7 @@ FROM python AS api
 RUN --mount=type=cache,target=/home/replenish/.cache,uid=10001 \
     UV_LINK_MODE=copy REPLENISH_GROUP=api .ci/setup \
  && python -m uv pip uninstall --quiet pip uv
-COPY --chown=replenish warehouse warehouse
+COPY --chown=10001 warehouse warehouse
 VOLUME /home/replenish/data
 EXPOSE 8000
 # Alive, not ready (/readyz): before the first publish there is nothing to serve, and no restart would mend that.
@@ -71,16 +74,16 @@ CMD ["python", "-m", "warehouse.serving.api", "--host", "0.0.0.0", "--port", "80
 FROM ${ENGINE_IMAGE} AS llm
 # What the engine caches goes to the user's home.
 RUN useradd --create-home --uid 10001 replenish \
- && install --directory --owner replenish /opt/replenish
+ && install --directory --owner 10001 /opt/replenish
 WORKDIR /opt/replenish
-USER replenish
+USER 10001
 ENV PYTHONPATH=/opt/replenish \
     PYTHONUNBUFFERED=1 \
     HOME=/home/replenish
-COPY --chown=replenish .ci/setup .ci/setup
-COPY --chown=replenish pyproject.toml requirements.lock ./
+COPY --chown=10001 .ci/setup .ci/setup
+COPY --chown=10001 pyproject.toml requirements.lock ./
 RUN REPLENISH_GROUP=llm .ci/setup
-COPY --chown=replenish warehouse warehouse
+COPY --chown=10001 warehouse warehouse
 EXPOSE 8080
 # A large model takes its time to load.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=600s --retries=3 \

@@ -1,5 +1,4 @@
-"""Runs a job's program on EMR Serverless through Dagster Pipes: the program that a person starts by hand, told where to
-report.
+"""Runs a job on EMR Serverless through Dagster Pipes: the program that a person starts by hand, told where to report.
 
 The application's image holds the code and its packages in ``IMAGE_ROOT`` (``deploy/aws/emr.Dockerfile``), so a job is a
 file of it and its arguments. Settings that say where data is and how to decide go along as Spark properties; secrets
@@ -102,7 +101,8 @@ def run_on_emr(context: dg.AssetExecutionContext, settings: Settings, command: S
     if not reports:
         raise dg.Failure(f"the job {request['name']} ended without a report; its driver's log says more")
     report = JobReport(**reports[-1]["report"])
-    return JobReport(report.table, report.rows, {**report.details, "emr_job": done.metadata["AWS EMR Serverless Job Run ID"]})
+    job = {"emr_job": done.metadata["AWS EMR Serverless Job Run ID"]}
+    return JobReport(report.table, report.rows, {**report.details, **job})
 
 
 def job_request(settings: Settings, command: Sequence[str]) -> dict[str, Any]:

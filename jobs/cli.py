@@ -1,4 +1,4 @@
-"""The command line that all monthly jobs share: ``--month M [--to M2]``; the same by hand, on a cluster and from Dagster."""
+"""The command line that all monthly jobs share, by hand, on a cluster and from Dagster: ``--month M [--to M2]``."""
 
 import argparse
 import sys

@@ -1,8 +1,8 @@
 """What a job tells the Dagster that launched it on a cluster: its reports, its loggers' lines, and why it failed.
 
 A job started by hand tells nobody. One that Dagster launched through Pipes finds in its environment where messages go:
-a bucket on a cluster, a file on this machine. ``dagster_pipes`` is the small package that Dagster made for this side: it
-imports nothing of Dagster, and is imported only where there is somebody to tell.
+a bucket on a cluster, a file on this machine. ``dagster_pipes`` is the small package that Dagster made for this side:
+it imports nothing of Dagster, and is imported only where there is somebody to tell.
 
 Not here: the launching (``assets/emr.py``).
 """

@@ -57,8 +57,8 @@ def prepare(settings: Settings) -> Path:
     for part, value in wanted.items():
         if written.get(part) != value:
             raise SettingsError(
-                f"{config} has another {part} than the settings lead to: move it away to have it written anew, or unset "
-                f"REPLENISH_DAGSTER_{'POSTGRES_HOST' if part == 'storage' else 'LOGS_URI'}"
+                f"{config} has another {part} than the settings lead to: move it away to have it written anew, or "
+                f"unset REPLENISH_DAGSTER_{'POSTGRES_HOST' if part == 'storage' else 'LOGS_URI'}"
             )
     return folder
 

@@ -1,9 +1,9 @@
 """A local EMR Serverless over real HTTP: jobs are really carried out, as processes of this machine.
 
-It does what the documentation says of a job run: the entry point, its arguments and the Spark properties of the request
-make a process, ``driverEnv`` properties its environment, ``EMR.secret@`` a look into Secrets Manager, and the exit
-status the job's state. What the image of a real application holds in ``/opt/replenish`` is this checkout, and Spark is a
-local one, because there is no spark-submit in between.
+It does what the documentation says of a job run: the entry point, its arguments and the Spark properties of the
+request make a process, ``driverEnv`` properties its environment, ``EMR.secret@`` a look into Secrets Manager, and the
+exit status the job's state. What the image of a real application holds in ``/opt/replenish`` is this checkout, and
+Spark is a local one, because there is no spark-submit in between.
 """
 
 import json
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class EmrServerless:
         submit = request["jobDriver"]["sparkSubmit"]
         properties = dict(request["configurationOverrides"]["applicationConfiguration"][0]["properties"])
         words = shlex.split(submit["sparkSubmitParameters"])
-        properties |= dict(pair.split("=", 1) for flag, pair in zip(words, words[1:], strict=False) if flag == "--conf")
+        properties |= dict(pair.split("=", 1) for flag, pair in pairwise(words) if flag == "--conf")
         asked = {name.removeprefix(_DRIVER): text for name, text in properties.items() if name.startswith(_DRIVER)}
         driver = {name: self._resolve(text).replace(IMAGE_ROOT, str(REPOSITORY)) for name, text in asked.items()}
         driver = {"PATH": os.environ["PATH"], **driver, **self.given}

@@ -106,9 +106,10 @@ class TestPostgres:
 
     def test_two_processes_run_at_once_and_a_third_reads_them_back(self, environment, monkeypatch):
         meeting = Path(environment["REPLENISH_HOME"])
-        run = [_start(environment, _RUN, name, str(meeting / name), str(meeting / other)) for name, other in ("ab", "ba")]
-        outputs = [process.communicate(timeout=300) for process in run]
-        assert [process.returncode for process in run] == [0, 0], outputs
+        pairs = (("a", "b"), ("b", "a"))
+        both = [_start(environment, _RUN, name, str(meeting / name), str(meeting / other)) for name, other in pairs]
+        outputs = [process.communicate(timeout=300) for process in both]
+        assert [process.returncode for process in both] == [0, 0], outputs
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DAGSTER_HOME", str(prepare(load_settings())))
@@ -145,7 +146,9 @@ _RUN = """
     import dagster as dg
     from orchestration.run import home_instance
 
-    @dg.asset(key=["gold", sys.argv[1]], partitions_def=dg.StaticPartitionsDefinition([f"2017-{n:02}" for n in range(1, 7)]))
+    MONTHS = [f"2017-{number:02}" for number in range(1, 7)]
+
+    @dg.asset(key=["gold", sys.argv[1]], partitions_def=dg.StaticPartitionsDefinition(MONTHS))
     def table(context):
         for number in range(20):
             context.log.info(f"line {number}")
@@ -156,8 +159,8 @@ _RUN = """
         mine.touch()
         while not other.exists():
             time.sleep(0.01)
-        for number in range(1, 7):
-            assert dg.materialize([table], instance=instance, partition_key=f"2017-{number:02}").success
+        for month in MONTHS:
+            assert dg.materialize([table], instance=instance, partition_key=month).success
 """
 
 
