@@ -39,7 +39,7 @@ RUN --mount=type=cache,target=/home/replenish/.cache,uid=10001 \
 # The jars go beside Spark's own: a volume mounted over the home must not hide them.
 COPY --chown=10001 warehouse warehouse
 ARG LAKE_URI=s3://any/lake
-RUN REPLENISH_LAKE_URI=$LAKE_URI REPLENISH_DELTA_LOG_TABLE=any python -m warehouse.prepare --no-archive \
+RUN REPLENISH_LAKE_URI=$LAKE_URI python -m warehouse.prepare --no-archive \
  && mv "${REPLENISH_HOME:?}"/cache/jars/*.jar .venv/lib/python3.11/site-packages/pyspark/jars/ \
  && rm -rf "${REPLENISH_HOME:?}"/*
 

@@ -146,7 +146,12 @@ def spark_properties(settings: Settings) -> dict[str, str]:
     }
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
+    """A setting's value as its variable takes it."""
+    if isinstance(value, dict):
+        value = [f"{name}={text}" for name, text in value.items()]
+    if isinstance(value, list):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -28,9 +28,6 @@ PARAMETERS = {
     "Llm": "policy",
     "Database.Endpoint.Address": "db.example",
 }
-# Come with the branches on S3; to be removed once those are merged.
-NOT_YET_HERE = {"REPLENISH_DELTA_LOG_TABLE"}
-
 # Actions that AWS grants on nothing narrower, and how they are bounded.
 ON_EVERYTHING = {
     ("EcsExecutionRole", "ecr:GetAuthorizationToken"): "a token for the account's registry; pulling is bounded apart",
@@ -205,9 +202,8 @@ class TestData:
             if resource["Type"] in kept:
                 assert resource["DeletionPolicy"] == "Retain", name
 
-    @pytest.mark.parametrize("table", ["ServingTable", "DeltaLogTable"])
-    def test_tables_are_billed_by_use_and_can_be_brought_back(self, table):
-        properties = DATA[table]["Properties"]
+    def test_the_serving_table_is_billed_by_use_and_can_be_brought_back(self):
+        properties = DATA["ServingTable"]["Properties"]
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert properties["DeletionProtectionEnabled"] is True
@@ -223,7 +219,7 @@ class TestData:
 
 class TestServices:
     def test_what_tasks_are_given_are_settings_and_no_secret_is_among_them(self):
-        known = {f"REPLENISH_{name.upper()}" for name in Settings.model_fields} | NOT_YET_HERE
+        known = {f"REPLENISH_{name.upper()}" for name in Settings.model_fields}
         secret = {f"REPLENISH_{name.upper()}" for name in SECRETS}
         for container in _containers().values():
             given = {one["Name"] for one in container["Environment"]}

@@ -28,8 +28,8 @@ TARGETS = ("orchestration", "api", "llm")
 SETTINGS = {f"REPLENISH_{name.upper()}" for name in Settings.model_fields}
 # Read by the set-up and by the llm image's own entry point, not by the platform.
 OF_THE_SETUP = {"REPLENISH_TORCH", "REPLENISH_GROUP", "REPLENISH_SERVED_MODEL"}
-# Come with the branches on S3 and DynamoDB; to be removed once those are merged.
-NOT_YET_HERE = {"REPLENISH_DELTA_LOG_TABLE", "REPLENISH_DYNAMODB_ENDPOINT", "warehouse.serving.dynamodb_table"}
+# Come with the DynamoDB store; to be removed once that is merged.
+NOT_YET_HERE = {"REPLENISH_DYNAMODB_ENDPOINT", "warehouse.serving.dynamodb_table"}
 HEAVY = {"pyspark", "torch", "dagster", "lancedb", "great_expectations", "transformers", "lightgbm"}
 
 

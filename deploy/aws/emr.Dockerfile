@@ -15,10 +15,10 @@ COPY pyproject.toml requirements.lock ./
 ARG TORCH=
 RUN REPLENISH_TORCH=$TORCH .ci/setup
 COPY warehouse warehouse
-# Delta as locked, with its log store. S3 is EMR's own.
-RUN export REPLENISH_HOME=/tmp/prepare REPLENISH_LAKE_URI=s3://any/lake REPLENISH_DELTA_LOG_TABLE=any \
+# Delta as locked, and the log store that commits by conditional writes. The client of S3 is EMR's own.
+RUN export REPLENISH_HOME=/tmp/prepare REPLENISH_LAKE_URI=s3://any/lake \
  && .venv/bin/python -m warehouse.prepare --no-archive \
- && mv /tmp/prepare/cache/jars/delta-*.jar /usr/lib/spark/jars/ \
+ && mv /tmp/prepare/cache/jars/delta-*.jar /tmp/prepare/cache/jars/replenish-*.jar /usr/lib/spark/jars/ \
  && rm -rf /tmp/prepare
 COPY transforms transforms
 COPY jobs jobs
