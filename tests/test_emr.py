@@ -20,12 +20,14 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from pyspark.sql import DataFrame
 
-from assets import emr, gold
+from assets import bronze, emr, gold
 from assets.compute import command_of
+from assets.factory import asset_key
 from assets.resources import Platform
 from jobs import catalogue, copurchase, ingest
 from tests.emr_stack import REPOSITORY, EmrServerless, emr_serverless
 from tests.sagemaker_stack import CREDENTIALS, s3_server
+from warehouse.contracts.bronze import LANDING_FILES, PRODUCTS_TABLE, QUARANTINE
 from warehouse.contracts.gold import PURCHASE_FREQUENCY
 from warehouse.contracts.silver import ORDER_LINES
 from warehouse.contracts.table import spark_schema
@@ -168,6 +170,21 @@ class TestJob:
         assert metadata["high_frequency_pairs"].value == 1
         assert metadata["emr_job"].value == "job0"
         assert lake.count_by_month(PURCHASE_FREQUENCY, ["2017-05"]) == {"2017-05": 2}
+
+    @pytest.mark.slow
+    def test_what_has_landed_is_ingested_there_dataset_by_dataset(self, service, spark, tmp_path):
+        file = tmp_path / "landing" / "products" / "p.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text("product_id,name\np1,Milk\n,nameless\n")
+        service.given = {**service.given, "REPLENISH_LANDING_URI": str(tmp_path / "landing")}
+        resources = {"platform": Platform(overrides=OVERRIDES)}
+        keys = [asset_key(table) for table in (PRODUCTS_TABLE, LANDING_FILES, QUARANTINE)]
+        wanted = dg.AssetSelection.assets(*keys)
+        assert dg.materialize([bronze.ingest_landing], resources=resources, selection=wanted).success
+        assert [job.request["name"] for job in service.jobs.values()] == ["ingest --dataset products"]
+        lake = Lake(spark, str(tmp_path / "lake"))
+        assert lake.read(PRODUCTS_TABLE).count() == 1
+        assert lake.read(QUARANTINE).count() == 1
 
     def test_a_failed_jobs_own_words_are_the_steps_failure(self, service):
         service.given = {**service.given, "REPLENISH_LIST_SIZE": "0"}
