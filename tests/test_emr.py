@@ -21,10 +21,11 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from pyspark.sql import DataFrame
 
 from assets import bronze, emr, gold
-from assets.compute import command_of
+from assets.compute import command_of, perform
 from assets.factory import asset_key
 from assets.resources import Platform
 from jobs import catalogue, copurchase, ingest
+from jobs.report import JobReport
 from tests.emr_stack import REPOSITORY, EmrServerless, emr_serverless
 from tests.sagemaker_stack import CREDENTIALS, s3_server
 from warehouse.contracts.bronze import LANDING_FILES, PRODUCTS_TABLE, QUARANTINE
@@ -156,6 +157,26 @@ class TestRequest:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         run = subprocess.run(program, cwd="/", env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
+
+
+class _LocalPlatform(Platform):
+    """A platform whose lake needs no Spark."""
+
+    def lake(self) -> str:
+        return "the lake"
+
+
+def test_without_the_setting_the_job_is_called_in_the_runs_own_process():
+    seen = []
+
+    def work(lake: object, settings: Settings) -> JobReport:
+        seen.append((lake, settings.list_size))
+        return JobReport("gold/x", {"2017-05": 3})
+
+    with dg.build_asset_context() as context:
+        report = perform(context, _LocalPlatform(overrides={"list_size": "7"}), work, ["no_such_program"])
+    assert seen == [("the lake", 7)]
+    assert report.row_count == 3
 
 
 class TestJob:
