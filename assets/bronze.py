@@ -4,9 +4,11 @@ The tables are one multi-asset because they share the quarantine and the ledger 
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
+from assets.compute import command_of, perform
 from assets.factory import asset_key, report_metadata, spec_parts
 from assets.resources import Platform
 from jobs import ingest
@@ -41,14 +43,14 @@ def _spec(table: Table, description: str) -> dg.AssetSpec:
 )
 def ingest_landing(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[dg.MaterializeResult]:
     """Reads what has landed into bronze."""
-    lake, settings = platform.lake(), platform.settings()
     selected = context.selected_asset_keys
     read, refused = 0, {}
     for name, table in BY_DATASET.items():
         if asset_key(table) not in selected:
             continue
-        report = ingest.run(lake, settings, DATASETS[name])
-        context.log.info(report.line())
+        report = perform(
+            context, platform, partial(ingest.run, dataset=DATASETS[name]), command_of(ingest.run, "--dataset", name)
+        )
         read += int(report.details.get("files_read", 0))
         refused[name] = report.details.get("quarantined", {})
         yield dg.MaterializeResult(

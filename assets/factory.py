@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.compute import command_of, perform
 from assets.partitions import MONTHS
 from assets.resources import Platform
 from jobs.report import JobReport
@@ -103,8 +104,9 @@ def monthly_asset(
         pool=pool or pool_of(table),
     )
     def build(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-        report = run(platform.lake(), platform.settings(), sorted(context.partition_keys))
-        context.log.info(report.line())
+        months = sorted(context.partition_keys)
+        command = command_of(run, "--month", months[0], "--to", months[-1])
+        report = perform(context, platform, lambda lake, settings: run(lake, settings, months), command)
         return dg.MaterializeResult(metadata=report_metadata(report))
 
     return build
@@ -123,8 +125,7 @@ def whole_asset(
 
     @dg.asset(**spec_parts(table, set(kinds)), deps=deps, description=description, pool=pool)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-        report = run(platform.lake())
-        context.log.info(report.line())
+        report = perform(context, platform, lambda lake, _: run(lake), command_of(run))
         return dg.MaterializeResult(metadata=report_metadata(report))
 
     return build

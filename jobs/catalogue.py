@@ -2,17 +2,18 @@
 
 These are not monthly: any month reads the rows that held at its end, so a month computed again sees the catalogue
 of its day. Where neither bronze nor the code has changed since, nothing is rebuilt. Run by hand with
-``python -m jobs.catalogue``.
+``python -m jobs.catalogue [--part products]``.
 """
 
+import argparse
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.cli import exit_on_error
+from jobs.cli import job_process
 from jobs.report import JobReport
 from jobs.silver import bronze_rows, write_judged
 from transforms import catalogue, cleaning
@@ -70,13 +71,17 @@ def _code_digest(build: Callable, table: Table) -> str:
     return hashlib.sha256("".join([*sources, repr(table)]).encode()).hexdigest()[:12]
 
 
-def main() -> None:
-    """Rebuilds both tables."""
-    with exit_on_error():
+def main(argv: Sequence[str] | None = None) -> None:
+    """Rebuilds both tables, or the one named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"products": run_products, "customers": run_customers}
+    parser.add_argument("--part", choices=sorted(parts), help="only this table")
+    chosen = parser.parse_args(argv).part
+    with job_process() as tell:
         settings = load_settings()
         lake = open_lake(start_session(settings), settings)
-        print(run_products(lake).line())
-        print(run_customers(lake).line())
+        for run in [parts[chosen]] if chosen else parts.values():
+            tell(run(lake))
 
 
 if __name__ == "__main__":

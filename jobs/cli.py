@@ -1,10 +1,11 @@
-"""The command line that all monthly jobs share: ``--month M [--to M2]``."""
+"""The command line that all monthly jobs share, by hand, on a cluster and from Dagster: ``--month M [--to M2]``."""
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from jobs.pipes import Tell, telling_dagster
 from jobs.report import JobReport
 from warehouse.errors import ReplenishError
 from warehouse.lake import Lake, open_lake
@@ -15,23 +16,49 @@ from warehouse.spark import start_session
 Run = Callable[[Lake, Settings, Sequence[str]], JobReport]
 
 
-def run_job(run: Run, description: str | None, argv: Sequence[str] | None = None, dry_run: Run | None = None) -> None:
+def run_job(
+    run: Run,
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    dry_run: Run | None = None,
+    parts: Mapping[str, Run] | None = None,
+) -> None:
     """Runs a monthly job from the command line and prints its report; exits 1 with one line on a known error.
 
-    ``dry_run``, where there is one, runs in its stead with ``--dry-run``.
+    ``dry_run``, where there is one, runs in its stead with ``--dry-run``; one of ``parts`` with ``--part NAME``.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--month", required=True, help="month to compute, YYYY-MM")
     parser.add_argument("--to", help="last month, to compute several in order")
     if dry_run:
         parser.add_argument("--dry-run", action="store_true", help="say what it would take, and do nothing")
+    if parts:
+        parser.add_argument("--part", choices=sorted(parts), help="only this part of it")
     arguments = parser.parse_args(argv)
     chosen = dry_run if dry_run and arguments.dry_run else run
-    with exit_on_error():
+    if parts and arguments.part:
+        chosen = parts[arguments.part]
+    with job_process() as tell:
         settings = load_settings()
         months = month_range(arguments.month, arguments.to or arguments.month)
         lake = open_lake(start_session(settings), settings)
-        print(chosen(lake, settings, months).line())
+        tell(chosen(lake, settings, months))
+
+
+@contextmanager
+def job_process() -> Iterator[Tell]:
+    """What every job's program does around its work.
+
+    Yields:
+        What to call with each report: prints it, and tells the Dagster that launched the process, if any did.
+    """
+    with exit_on_error(), telling_dagster() as tell_dagster:
+
+        def tell(report: JobReport) -> None:
+            print(report.line(), flush=True)
+            tell_dagster(report)
+
+        yield tell
 
 
 @contextmanager

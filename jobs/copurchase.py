@@ -56,4 +56,4 @@ def _params(settings: Settings) -> CopurchaseParams:
 
 
 if __name__ == "__main__":
-    run_job(run, __doc__)
+    run_job(run, __doc__, parts={"counts": run_counts, "window": run_window})

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from jobs.cli import exit_on_error
+from jobs.cli import job_process
 from jobs.report import JobReport
 from transforms.landing_rows import type_rows
 from warehouse.contracts.bronze import BY_DATASET, LANDING_FILES, QUARANTINE
@@ -228,11 +228,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=sorted(DATASETS), help="only this dataset")
     chosen = parser.parse_args(argv).dataset
-    with exit_on_error():
+    with job_process() as tell:
         settings = load_settings()
         lake = open_lake(start_session(settings), settings)
         for dataset in [DATASETS[chosen]] if chosen else DATASETS.values():
-            print(run(lake, settings, dataset).line())
+            tell(run(lake, settings, dataset))
 
 
 if __name__ == "__main__":

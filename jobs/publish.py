@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.champion import Champion, choose_champion, published_lists
-from jobs.cli import exit_on_error
+from jobs.cli import job_process
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from warehouse.contracts.gold import LIST_DECISIONS
@@ -152,11 +152,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--diff", nargs=2, metavar=("A", "B"), help="compare two versions")
     parser.add_argument("--to", help="last month, with --month")
     arguments = parser.parse_args(argv)
-    with exit_on_error():
+    with job_process() as tell:
         settings = load_settings()
         if arguments.month:
             lake = open_lake(start_session(settings), settings)
-            print(run(lake, settings, month_range(arguments.month, arguments.to or arguments.month)).line())
+            tell(run(lake, settings, month_range(arguments.month, arguments.to or arguments.month)))
             return
         store = open_store(settings.serving_store, settings.dynamodb_endpoint)
         if arguments.rollback:

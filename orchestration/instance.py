@@ -1,7 +1,17 @@
-"""Prepares the home's Dagster instance: ``python -m orchestration.instance`` prints its folder (``DAGSTER_HOME``)."""
+"""Prepares the home's Dagster instance: ``python -m orchestration.instance`` prints its folder (``DAGSTER_HOME``).
 
+Runs, events and schedules are kept in SQLite in that folder, or in PostgreSQL where ``REPLENISH_DAGSTER_POSTGRES_HOST``
+names a server: SQLite locks its file for every writer, so it serves one machine and one run at a time.
+"""
+
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from warehouse.errors import ReplenishError, SettingsError
 from warehouse.settings import Settings, load_settings
 
 _CONFIG = """\
@@ -25,16 +35,70 @@ run_monitoring:
   free_slots_after_run_end_seconds: 60
 """
 
+_PASSWORD = "REPLENISH_DAGSTER_POSTGRES_PASSWORD"
+
 
 def prepare(settings: Settings) -> Path:
-    """Makes the instance's folder and its ``dagster.yaml`` where there is none; returns the folder."""
+    """Makes the instance's folder and its ``dagster.yaml`` where there is none; returns the folder.
+
+    Raises:
+        SettingsError: the password is not in the environment, where Dagster reads it; or the settings name another
+            place for runs or for what they print than the ``dagster.yaml`` that is there.
+    """
+    _check_password(settings)
     folder = settings.dagster_home
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "dagster.yaml"
+    wanted = _places(settings)
     if not config.exists():
-        config.write_text(_CONFIG)
+        config.write_text(_CONFIG + (yaml.safe_dump(wanted, sort_keys=False) if wanted else ""))
+        return folder
+    written = yaml.safe_load(config.read_text()) or {}
+    for part, value in wanted.items():
+        if written.get(part) != value:
+            raise SettingsError(
+                f"{config} has another {part} than the settings lead to: move it away to have it written anew, or "
+                f"unset REPLENISH_DAGSTER_{'POSTGRES_HOST' if part == 'storage' else 'LOGS_URI'}"
+            )
     return folder
 
 
+def _places(settings: Settings) -> dict[str, Any]:
+    """The parts of ``dagster.yaml`` that say where things are kept; none of them means the folder itself."""
+    places: dict[str, Any] = {}
+    if settings.dagster_postgres_host:
+        database = {
+            # Said, because SQLAlchemy 2.1 takes another driver by default than dagster-postgres is made for.
+            "scheme": "postgresql+psycopg2",
+            "hostname": settings.dagster_postgres_host,
+            "port": settings.dagster_postgres_port,
+            "db_name": settings.dagster_postgres_db,
+            "username": settings.dagster_postgres_user,
+            # By reference: the file says where the password is, not what it is.
+            "password": {"env": _PASSWORD},
+        }
+        places["storage"] = {"postgres": {"postgres_db": database}}
+    if settings.dagster_logs_uri:
+        bucket, _, prefix = settings.dagster_logs_uri.removeprefix("s3://").partition("/")
+        target = {"bucket": bucket, "prefix": prefix.strip("/") or "dagster"}
+        if settings.s3_endpoint:
+            target["endpoint_url"] = settings.s3_endpoint
+        logs = {"module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": target}
+        places["compute_logs"] = logs
+    return places
+
+
+def _check_password(settings: Settings) -> None:
+    if settings.dagster_postgres_host and not os.environ.get(_PASSWORD):
+        raise SettingsError(
+            f"{_PASSWORD} is not in the environment, which REPLENISH_DAGSTER_POSTGRES_HOST needs: Dagster reads it "
+            "there, not in settings.env"
+        )
+
+
 if __name__ == "__main__":
-    print(prepare(load_settings()))
+    try:
+        print(prepare(load_settings()))
+    except ReplenishError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

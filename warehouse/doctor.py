@@ -265,8 +265,11 @@ def aws_uses(settings: Settings) -> list[str]:
         "REPLENISH_VECTORS_URI": settings.vectors,
         "REPLENISH_SERVING": settings.serving_store,
         "REPLENISH_LLM": settings.llm,
+        "REPLENISH_COMPUTE": settings.compute,
+        "REPLENISH_DAGSTER_LOGS_URI": settings.dagster_logs_uri or "",
     }
-    return [name for name, value in values.items() if value.startswith(("s3://", "dynamodb:", "sagemaker:"))]
+    kinds = ("s3://", "dynamodb:", "sagemaker:", "emr-serverless:")
+    return [name for name, value in values.items() if value.startswith(kinds)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

