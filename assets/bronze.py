@@ -13,6 +13,7 @@ from jobs import ingest
 from warehouse.contracts.bronze import BY_DATASET, LANDING_FILES, QUARANTINE
 from warehouse.contracts.landing import DATASETS
 from warehouse.contracts.table import Table
+from warehouse.object_store_errors import explained
 
 POOL = "landing_to_silver"
 """Ingestion and the silver assets all write the quarantine: this pool keeps them one at a time."""
@@ -47,7 +48,8 @@ def ingest_landing(context: dg.AssetExecutionContext, platform: Platform) -> Ite
     for name, table in BY_DATASET.items():
         if asset_key(table) not in selected:
             continue
-        report = ingest.run(lake, settings, DATASETS[name])
+        with explained():
+            report = ingest.run(lake, settings, DATASETS[name])
         context.log.info(report.line())
         read += int(report.details.get("files_read", 0))
         refused[name] = report.details.get("quarantined", {})

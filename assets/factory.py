@@ -11,6 +11,7 @@ from assets.resources import Platform
 from jobs.report import JobReport
 from warehouse.contracts.table import Table
 from warehouse.lake import Lake
+from warehouse.object_store_errors import explained
 from warehouse.settings import Settings
 
 OWNERS = ["team:data-platform"]
@@ -103,7 +104,8 @@ def monthly_asset(
         pool=pool or pool_of(table),
     )
     def build(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-        report = run(platform.lake(), platform.settings(), sorted(context.partition_keys))
+        with explained():
+            report = run(platform.lake(), platform.settings(), sorted(context.partition_keys))
         context.log.info(report.line())
         return dg.MaterializeResult(metadata=report_metadata(report))
 
@@ -123,7 +125,8 @@ def whole_asset(
 
     @dg.asset(**spec_parts(table, set(kinds)), deps=deps, description=description, pool=pool)
     def build(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
-        report = run(platform.lake())
+        with explained():
+            report = run(platform.lake())
         context.log.info(report.line())
         return dg.MaterializeResult(metadata=report_metadata(report))
 

@@ -9,6 +9,7 @@ from jobs.report import JobReport
 from warehouse.errors import ReplenishError
 from warehouse.lake import Lake, open_lake
 from warehouse.months import month_range
+from warehouse.object_store_errors import explained
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
@@ -38,7 +39,8 @@ def run_job(run: Run, description: str | None, argv: Sequence[str] | None = None
 def exit_on_error() -> Iterator[None]:
     """Ends the process with a :class:`ReplenishError`'s text and status 1, without a traceback."""
     try:
-        yield
+        with explained():
+            yield
     except ReplenishError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
