@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,17 +116,14 @@ def _published(settings: Settings, customer: str) -> dict:
     return {"customer_id": customer, "list": json.loads(body) if body else None}
 
 
-def run_slice(settings: Settings) -> bool:
-    """Lands and runs three months as one history, and a fourth by itself, as the end-to-end test does."""
+def run_slice(settings: Settings, months: Sequence[str]) -> bool:
+    """Lands and runs months of the slice: several as one history, one by itself, as the end-to-end test does."""
     from jobs.land_complete_journey import land
     from orchestration.run import home_instance, run_months
 
     with home_instance() as instance:
-        for months, single_run in ((MONTHS[:3], True), (MONTHS[3:], False)):
-            land(settings, months, households=HOUSEHOLDS)
-            if not run_months(instance, months, single_run=single_run):
-                return False
-    return True
+        land(settings, months, households=HOUSEHOLDS)
+        return run_months(instance, months, single_run=len(months) > 1)
 
 
 def as_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -133,18 +131,18 @@ def as_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {f"REPLENISH_{name.upper()}": value for name, value in settings.items()}
 
 
-def run_process(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Runs one side as a process of its own.
+def run_side(environment: Mapping[str, str]) -> None:
+    """Runs the whole slice of one side, as processes of its own.
 
     Raises:
         SystemExit: it failed.
     """
     started = time.monotonic()
-    run = subprocess.run(
-        [sys.executable, "-m", *command], cwd=REPOSITORY, env={**os.environ, **environment}, check=False
-    )
-    if run.returncode:
-        raise SystemExit(f"parity: that run failed with status {run.returncode}")
+    for months in (MONTHS[:3], MONTHS[3:]):
+        command = [sys.executable, "-m", "tests.parity", "--run", *months]
+        run = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False)
+        if run.returncode:
+            raise SystemExit(f"parity: that run failed with status {run.returncode}")
     print(f"  in {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -152,10 +150,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs both sides and compares them; returns 1 where anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serving", help="serving store of the other side, for example dynamodb:TABLE")
-    parser.add_argument("--run", action="store_true", help="run the slice in this process with its settings (internal)")
+    parser.add_argument("--run", nargs="+", metavar="MONTH", help="run these months with this process's settings")
     arguments = parser.parse_args(argv)
     if arguments.run:
-        return 0 if run_slice(load_settings()) else 1
+        return 0 if run_slice(load_settings(), arguments.run) else 1
+    # Servers and folders go away also where somebody ends this from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         homes = [_home(Path(folder) / side) for side in ("local", "other")]
         with (
@@ -166,9 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.serving:
                 other["REPLENISH_SERVING"] = arguments.serving
             print("▸ local folders, local Spark", flush=True)
-            run_process(["tests.parity", "--run"], {"REPLENISH_HOME": str(homes[0]), **SLICE})
+            run_side({"REPLENISH_HOME": str(homes[0]), **SLICE})
             print("▸ S3, Spark cluster", flush=True)
-            run_process(["tests.parity", "--run"], {"REPLENISH_HOME": str(homes[1]), **other})
+            run_side({"REPLENISH_HOME": str(homes[1]), **other})
             return _compare(homes, other)
 
 

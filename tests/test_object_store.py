@@ -11,7 +11,7 @@ import pytest
 
 from warehouse import object_store, object_store_errors
 from warehouse.errors import AccessRefused, SettingsError, StoreUnavailable
-from warehouse.object_store_errors import ask, explained, require_store
+from warehouse.object_store_errors import ask, explained, require_kept_commits, require_store
 from warehouse.settings import Settings, load_settings
 
 ENDPOINT = "http://127.0.0.1:9"
@@ -43,10 +43,13 @@ def answering(status: int, body: str = "") -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())
+
+        do_PUT = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
@@ -110,12 +113,12 @@ def test_what_only_boto3_finds_is_handed_over(credentials, tmp_path):
         ("ExpiredToken", 400, AccessRefused, r"session .* has expired \(ExpiredToken\)\. .*aws sso login"),
         ("InvalidAccessKeyId", 403, AccessRefused, r"does not accept .* Mend AWS_ACCESS_KEY_ID"),
         ("SignatureDoesNotMatch", 403, AccessRefused, r"does not accept .* Mend AWS_ACCESS_KEY_ID"),
-        ("AccessDenied", 403, AccessRefused, r"may not list it .* s3:ListBucket"),
+        ("AccessDenied", 403, AccessRefused, r"may not use it .* s3:ListBucket"),
         ("NoSuchBucket", 404, SettingsError, r"has no bucket 'bucket'\. Create it"),
         ("PermanentRedirect", 301, SettingsError, r"in another region\. Set AWS_REGION"),
         ("RequestTimeTooSkewed", 403, AccessRefused, "clock"),
         ("InternalError", 500, StoreUnavailable, "cannot answer now"),
-        ("SomethingNew", 400, SettingsError, r"refuses to list it \(SomethingNew\): so it is"),
+        ("SomethingNew", 400, SettingsError, r"refuses to answer \(SomethingNew\): so it is"),
     ],
 )
 def test_a_refusal_is_one_line_that_says_what_to_mend(code, status, error, text):
@@ -127,18 +130,18 @@ def test_a_refusal_is_one_line_that_says_what_to_mend(code, status, error, text)
 
 @pytest.mark.timeout(30)
 def test_a_server_that_is_not_there_and_one_that_does_not_answer(on_s3):
-    with pytest.raises(StoreUnavailable, match="127.0.0.1:9 does not answer .* REPLENISH_S3_ENDPOINT"):
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9 does not answer .* REPLENISH_S3_ENDPOINT"):
         require_store(on_s3, LAKE)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(StoreUnavailable, match="does not answer .ReadTimeoutError"):
+        with pytest.raises(StoreUnavailable, match=r"does not answer .ReadTimeoutError"):
             ask(LAKE, "s3://bucket/lake", endpoint)
 
 
 @pytest.mark.timeout(30)
 def test_no_credentials_and_half_ones_and_an_unknown_profile(on_s3, credentials):
     credentials.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(AccessRefused, match="AWS cannot be asked: .*Mend the AWS profile"):
+    with pytest.raises(AccessRefused, match=r"AWS cannot be asked: .*Mend the AWS profile"):
         require_store(on_s3, LAKE)
     credentials.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(AccessRefused, match="no AWS credentials were found"):
@@ -166,3 +169,14 @@ def test_a_failure_half_way_is_explained_by_the_store_that_is_gone(tmp_path):
             raise KeyError("the store is well")
     with pytest.raises(StoreUnavailable, match="REPLENISH_LAKE_URI is 's3://bucket/lake'"), explained():
         raise KeyError("two hundred lines of Java")
+
+
+@pytest.mark.timeout(30)
+def test_a_server_that_overlooks_conditional_writes_is_refused(tmp_path):
+    with answering(200) as endpoint:
+        settings = load_settings(home=tmp_path, lake_uri="s3://bucket/lake", s3_endpoint=endpoint)
+        with pytest.raises(SettingsError, match="does not support conditional writes"):
+            require_kept_commits(settings)
+    with answering(412, refused("PreconditionFailed")) as endpoint:
+        require_kept_commits(load_settings(home=tmp_path, lake_uri="s3://bucket/lake", s3_endpoint=endpoint))
+    require_kept_commits(load_settings(home=tmp_path, lake_uri="s3://bucket/lake"))  # AWS is not asked

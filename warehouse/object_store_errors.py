@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from warehouse.errors import AccessRefused, PermanentError, ReplenishError, SettingsError, StoreUnavailable
-from warehouse.object_store import open_client, split_uri, stores_on_s3
+from warehouse.object_store import is_s3, open_client, split_uri, stores_on_s3
 from warehouse.settings import Settings
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
-_UNKNOWN_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity"})
+_UNKNOWN_KEY = frozenset(
+    # The last is versitygw's.
+    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity", "XAdminUserNotFound"}
+)
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "AccountProblem"})
+_PROBE = "_conditional_write"
 _ELSEWHERE = frozenset(
     {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "301"}
 )
 
 _answered: set[tuple[str, str, str | None]] = set()
+_keeps_commits: set[tuple[str, str]] = set()
 
 
 def require_store(settings: Settings, variable: str) -> None:
@@ -80,6 +85,44 @@ def ask(variable: str, uri: str, endpoint: str | None) -> None:
         raise _trouble(error, told, where) from None
 
 
+def require_kept_commits(settings: Settings) -> None:
+    """Makes sure, once a process, that a server of one's own keeps to ``If-None-Match``, as AWS does.
+
+    Delta's commits on S3 rest on it (``scala/ConditionalPutLogStore.scala``): a server that overlooks it would let two
+    drivers overwrite each other. Leaves one empty object in the lake.
+
+    Raises:
+        SettingsError: the server overlooks it.
+    """
+    if not settings.s3_endpoint or not is_s3(settings.lake):
+        return
+    if (asked := (settings.lake, settings.s3_endpoint)) in _keeps_commits:
+        return
+    bucket, prefix = split_uri(settings.lake)
+    key = f"{prefix}/{_PROBE}".lstrip("/")
+    # Where the object is there from before, the first request is refused already.
+    if not any(_is_refused(settings.s3_endpoint, bucket, key) for _ in range(2)):
+        raise SettingsError(
+            f"REPLENISH_LAKE_URI is {settings.lake!r}: {settings.s3_endpoint} does not support conditional writes "
+            "(If-None-Match), so that drivers could lose each other's commits. Use a server that does"
+        )
+    _keeps_commits.add(asked)
+
+
+def _is_refused(endpoint: str, bucket: str, key: str) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        open_client(endpoint).put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
+            return True
+        raise _refusal(error, f"REPLENISH_LAKE_URI is 's3://{bucket}/…'", bucket, endpoint) from None
+    except BotoCoreError as error:
+        raise _trouble(error, f"REPLENISH_LAKE_URI is 's3://{bucket}/…'", endpoint) from None
+    return False
+
+
 def _refusal(error: Exception, told: str, bucket: str, where: str) -> ReplenishError:
     """What the answer of a server that refuses means."""
     response = getattr(error, "response", {})
@@ -101,7 +144,7 @@ def _refusal(error: Exception, told: str, bucket: str, where: str) -> ReplenishE
         return AccessRefused(f"{told}: this machine's clock is wrong ({code}). Set it")
     if code in _DENIED or status == 403:
         return AccessRefused(
-            f"{told}: the AWS credentials in use may not list it ({code}). The role needs s3:ListBucket on the bucket, "
+            f"{told}: the AWS credentials in use may not use it ({code}). The role needs s3:ListBucket on the bucket, "
             "and s3:GetObject, PutObject and DeleteObject on its objects"
         )
     if code in _ELSEWHERE:
@@ -109,7 +152,7 @@ def _refusal(error: Exception, told: str, bucket: str, where: str) -> ReplenishE
     if status >= 500 or code == "SlowDown":
         return StoreUnavailable(f"{told}: {where} cannot answer now ({code or status}). Try again later")
     said = " ".join(str(response.get("Error", {}).get("Message", "")).split())[:200]
-    return SettingsError(f"{told}: {where} refuses to list it ({code}): {said}")
+    return SettingsError(f"{told}: {where} refuses to answer ({code}): {said}")
 
 
 def _trouble(error: Exception, told: str, where: str) -> ReplenishError:

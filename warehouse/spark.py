@@ -20,7 +20,7 @@ from warehouse.jars import delta_jars, s3_jars, spark_home
 from warehouse.java import find_java_home
 from warehouse.log_store import log_store_jar, log_store_options
 from warehouse.object_store import jvm_credentials, s3a_options, spark_needs_s3
-from warehouse.object_store_errors import require_store
+from warehouse.object_store_errors import require_kept_commits, require_store
 from warehouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def start_session(
     from pyspark.sql import SparkSession
 
     require_store(settings, "REPLENISH_LAKE_URI")
+    require_kept_commits(settings)
     with _STARTING:
         # Not getActiveSession: that is the calling thread's, and a second thread would set everything up anew.
         if SparkContext._active_spark_context is not None:
