@@ -34,6 +34,8 @@ class Cluster:
             "spark.sql.shuffle.partitions": "4",
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.ui.enabled": "false",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
         }
         return {"spark_master": self.master, "spark_conf": ",".join(f"{name}={value}" for name, value in conf.items())}
 
