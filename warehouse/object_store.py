@@ -111,7 +111,8 @@ def jvm_credentials() -> dict[str, str]:
 
 def arrow_options(endpoint: str | None) -> dict[str, Any]:
     """Arguments of ``pyarrow.fs.S3FileSystem``."""
-    options: dict[str, Any] = {"connect_timeout": 5, "region": region(endpoint)}
+    # A small file is then one request, not the three of an upload in parts.
+    options: dict[str, Any] = {"connect_timeout": 5, "region": region(endpoint), "allow_delayed_open": True}
     if endpoint:
         address = urlsplit(endpoint)
         options |= {"endpoint_override": address.netloc + address.path.rstrip("/"), "scheme": address.scheme}
