@@ -1,7 +1,7 @@
 """Heavy jobs on a real Spark cluster (standalone, two workers) against a real S3 server: ``make test-cluster``.
 
-A month is computed once by a local Spark; then its rows are deleted and computed again on the cluster. Not here: the
-whole slice on the cluster (``tests/parity.py``).
+A month of 20 households is computed once by a local Spark; then its rows are deleted and computed on the cluster. Not
+here: the whole slice through Dagster (``tests/parity.py``).
 """
 
 import os
@@ -33,7 +33,7 @@ TABLES = [
 ]
 """Computed on the cluster: aggregation, joins over months, pairs, scoring in tasks, and shards that tasks write."""
 
-AGAIN = """
+HEAVY = """
 import sys
 from jobs import candidates, copurchase, list_requests, purchase_frequency, replenishment_state
 from warehouse.contracts import TABLES
@@ -44,18 +44,39 @@ from warehouse.spark import start_session
 month, *names = sys.argv[1:]
 settings = load_settings()
 lake = open_lake(start_session(settings), settings)
+
+def compute():
+    for job in (purchase_frequency, replenishment_state, copurchase, candidates, list_requests):
+        print(job.run(lake, settings, [month]).line(), flush=True)
+"""
+
+ONCE = f"""{HEAVY}
+from jobs import catalogue, ingest, order_lines, product_embeddings
+from jobs.land_complete_journey import land
+from warehouse.contracts.landing import DATASETS
+
+land(settings, [month], households=20)
+for dataset in ("orders", "products", "customers"):
+    ingest.run(lake, settings, DATASETS[dataset])
+catalogue.run_products(lake)
+catalogue.run_customers(lake)
+order_lines.run(lake, settings, [month])
+product_embeddings.run(lake, settings, [month])
+compute()
+"""
+
+AGAIN = f"""{HEAVY}
 for name in names:
     lake.replace_months(TABLES[name], lake.read(TABLES[name]).where("false"), [month])
-    assert lake.count_by_month(TABLES[name], [month]) == {}
-for job in (purchase_frequency, replenishment_state, copurchase, candidates, list_requests):
-    print(job.run(lake, settings, [month]).line(), flush=True)
+    assert lake.count_by_month(TABLES[name], [month]) == {{}}
+compute()
 
 def where(batches):
-    import os, transforms
+    import transforms
     for batch in batches:
-        yield batch.from_pydict({"path": [transforms.__file__], "folder": [os.getcwd()]})
+        yield batch.from_pydict({{"path": [transforms.__file__]}})
 
-seen = lake.spark.range(8).repartition(8).mapInArrow(where, "path string, folder string").distinct().collect()
+seen = lake.spark.range(8).repartition(8).mapInArrow(where, "path string").distinct().collect()
 assert all(row.path.split(".zip")[0].rsplit("/", 1)[1].startswith("replenish-") for row in seen), seen
 """
 
@@ -88,8 +109,7 @@ def local(s3, tmp_path_factory) -> Settings:
     home.mkdir()
     (home / "cache").symlink_to(s3_server.CACHE)
     settings = load_settings(home=home, **s3.settings("local"))
-    months = [sys.executable, "-m", "tests.parity", "--run", MONTH]
-    start(months, s3, settings, REPOSITORY, REPLENISH_SPARK_MASTER="local[2]")
+    start([sys.executable, "-c", ONCE, MONTH], s3, settings, REPOSITORY, REPLENISH_SPARK_MASTER="local[2]")
     return settings
 
 

@@ -130,7 +130,7 @@ class TestCredentials:
 
     @pytest.fixture
     def env(self, s3, tmp_path) -> dict[str, str]:
-        found = environment(s3, home(tmp_path / "home"))
+        found = environment(s3, home(tmp_path / tmp_path.name))
         # The machine's own must not help.
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
             found.pop(name, None)
