@@ -116,13 +116,13 @@ def _published(settings: Settings, customer: str) -> dict:
     return {"customer_id": customer, "list": json.loads(body) if body else None}
 
 
-def run_slice(settings: Settings, months: Sequence[str]) -> bool:
+def run_slice(settings: Settings, months: Sequence[str], households: int) -> bool:
     """Lands and runs months of the slice: several as one history, one by itself, as the end-to-end test does."""
     from jobs.land_complete_journey import land
     from orchestration.run import home_instance, run_months
 
     with home_instance() as instance:
-        land(settings, months, households=HOUSEHOLDS)
+        land(settings, months, households)
         return run_months(instance, months, single_run=len(months) > 1)
 
 
@@ -131,7 +131,7 @@ def as_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {f"REPLENISH_{name.upper()}": value for name, value in settings.items()}
 
 
-def run_side(environment: Mapping[str, str], months: Sequence[str]) -> None:
+def run_side(environment: Mapping[str, str], months: Sequence[str], households: int) -> None:
     """Runs the slice of one side: all but the last month as one history, then the last, each a process of its own.
 
     Raises:
@@ -139,7 +139,7 @@ def run_side(environment: Mapping[str, str], months: Sequence[str]) -> None:
     """
     started = time.monotonic()
     for part in (months[:-1], months[-1:]):
-        command = [sys.executable, "-m", "tests.parity", "--run", *part]
+        command = [sys.executable, "-m", "tests.parity", "--households", str(households), "--run", *part]
         run = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False)
         if run.returncode:
             raise SystemExit(f"parity: that run failed with status {run.returncode}")
@@ -151,10 +151,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serving", help="serving store of the other side, for example dynamodb:TABLE")
     parser.add_argument("--months", type=int, choices=range(2, 5), default=len(MONTHS), help="how many (default all)")
+    parser.add_argument("--households", type=int, default=HOUSEHOLDS, help="how many (default %(default)s)")
     parser.add_argument("--run", nargs="+", metavar="MONTH", help="run these months with this process's settings")
     arguments = parser.parse_args(argv)
     if arguments.run:
-        return 0 if run_slice(load_settings(), arguments.run) else 1
+        return 0 if run_slice(load_settings(), arguments.run, arguments.households) else 1
+    size = (MONTHS[: arguments.months], arguments.households)
     # Servers and folders go away also where somebody ends this from outside.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
@@ -167,9 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.serving:
                 other["REPLENISH_SERVING"] = arguments.serving
             print("▸ local folders, local Spark", flush=True)
-            run_side({"REPLENISH_HOME": str(homes[0]), **SLICE}, MONTHS[: arguments.months])
+            run_side({"REPLENISH_HOME": str(homes[0]), **SLICE}, *size)
             print("▸ S3, Spark cluster", flush=True)
-            run_side({"REPLENISH_HOME": str(homes[1]), **other}, MONTHS[: arguments.months])
+            run_side({"REPLENISH_HOME": str(homes[1]), **other}, *size)
             return _compare(homes, other)
 
 

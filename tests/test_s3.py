@@ -305,6 +305,7 @@ class TestTwoDrivers:
 
 
 FIRST, SECOND = MONTHS[:2]
+SLICE_OF_20 = ("-m", "tests.parity", "--households", "20")
 
 
 class TestMonths:
@@ -314,7 +315,7 @@ class TestMonths:
     def first_month(self, s3, tmp_path_factory) -> Path:
         """A home whose first month is there, and nothing of the second."""
         folder = home(tmp_path_factory.mktemp("months") / "undisturbed")
-        done = run("-m", "tests.parity", "--run", FIRST, env=environment(s3, folder))
+        done = run(*SLICE_OF_20, "--run", FIRST, env=environment(s3, folder))
         assert done.returncode == 0, done.stdout + done.stderr
         return folder
 
@@ -330,13 +331,13 @@ class TestMonths:
 
     @pytest.fixture(scope="class")
     def undisturbed(self, s3, first_month, copied) -> Settings:
-        done = run("-m", "tests.parity", "--run", SECOND, env=environment(s3, first_month))
+        done = run(*SLICE_OF_20, "--run", SECOND, env=environment(s3, first_month))
         assert done.returncode == 0, done.stdout + done.stderr
         return load_settings(home=first_month, **s3.settings(first_month.name))
 
     def test_lists_are_published_from_s3(self, s3, undisturbed):
         live = open_store(undisturbed.serving_store).live()
-        assert (live.month, live.customers > 40) == (SECOND, True)
+        assert (live.month, live.customers > 10) == (SECOND, True)
         kept = {path.relative_to(s3.folder / BUCKET).parts[1] for path in (s3.folder / BUCKET).glob("undisturbed/*")}
         assert kept == {"landing", "lake", "vectors"}
         shards = (s3.folder / BUCKET / "undisturbed/lake/llm" / SECOND).glob("*/*.jsonl")
@@ -345,7 +346,7 @@ class TestMonths:
 
     def test_a_server_killed_in_the_middle_of_a_month(self, s3, undisturbed, copied, monkeypatch):
         env = environment(s3, copied)
-        command = [sys.executable, "-m", "tests.parity", "--run", SECOND]
+        command = [sys.executable, *SLICE_OF_20, "--run", SECOND]
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -360,15 +361,16 @@ class TestMonths:
             s3.start()
         assert process.returncode == 1
         failed = [line for line in said.splitlines() if line.startswith("  ✗")]
-        assert len(failed) == 1
-        assert f"REPLENISH_LAKE_URI is 's3://{BUCKET}/disturbed/lake': {s3.endpoint} does not answer" in failed[0]
+        told = f"REPLENISH_LAKE_URI is 's3://{BUCKET}/disturbed/lake': {s3.endpoint} does not answer"
+        assert failed
+        assert [line for line in failed if told not in line] == [], "assets that wait for none of the failed ones too"
         assert open_store(f"lmdb:{copied}/serving").live().month == FIRST, "nothing of the month was published"
 
-        again = run("-m", "tests.parity", "--run", SECOND, env=env)
+        again = run(*SLICE_OF_20, "--run", SECOND, env=env)
         assert again.returncode == 0, again.stdout + again.stderr
         for name, value in s3.environment.items():
             monkeypatch.setenv(name, value)
         mended = load_settings(home=copied, **s3.settings(copied.name))
         results = list(compare_homes(undisturbed, mended))
         assert [result.line() for result in results if result.difference] == []
-        assert sum(result.rows for result in results) > 10_000
+        assert sum(result.rows for result in results) > 5_000

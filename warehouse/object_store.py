@@ -87,7 +87,7 @@ def s3a_options(settings: Settings) -> dict[str, str]:
         "fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
         "fs.s3a.aws.credentials.provider": ",".join(_S3A_CREDENTIALS),
         # By default a server that is gone holds a call for minutes.
-        "fs.s3a.connection.establish.timeout": "5s",
+        "fs.s3a.connection.establish.timeout": "15s",  # the least that it takes
         "fs.s3a.attempts.maximum": "3",
         "fs.s3a.retry.limit": "4",
     }
