@@ -130,9 +130,13 @@ def test_a_refusal_is_one_line_that_says_what_to_mend(code, status, error, text)
 
 
 @pytest.mark.timeout(30)
-def test_a_server_that_is_not_there_and_one_that_does_not_answer(on_s3):
+def test_a_server_that_is_not_there(on_s3):
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9 does not answer .* REPLENISH_S3_ENDPOINT"):
         require_store(on_s3, LAKE)
+
+
+@pytest.mark.timeout(30)
+def test_a_server_that_takes_connections_and_says_nothing():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreUnavailable, match=r"does not answer .ReadTimeoutError"):

@@ -147,7 +147,7 @@ def open_client(endpoint: str | None) -> Any:
 
     config = Config(
         connect_timeout=5,
-        read_timeout=10,
+        read_timeout=8,
         retries={"mode": "standard", "total_max_attempts": 2},
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
