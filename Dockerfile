@@ -4,8 +4,7 @@
 #   docker build --target llm           -t replenish/llm .             a model behind SageMaker's contract
 # The home is a volume at /home/replenish/data. EMR Serverless has an image of its own: deploy/aws/emr.Dockerfile.
 #
-# Build arguments: TORCH, a uv torch backend, for example cpu (empty takes the registry's build, 4 GB larger); LAKE_URI,
-# a path to leave out the jars that Spark needs for S3; ENGINE_IMAGE, what the llm image stands on.
+# Build arguments: TORCH, a uv torch backend, for example cpu (empty takes the registry's build, 4 GB larger).
 
 ARG ENGINE_IMAGE=vllm/vllm-openai:v0.11.0
 
@@ -38,8 +37,7 @@ RUN --mount=type=cache,target=/home/replenish/.cache,uid=10001 \
     UV_LINK_MODE=copy REPLENISH_TORCH=$TORCH .ci/setup
 # The jars go beside Spark's own: a volume mounted over the home must not hide them.
 COPY --chown=10001 warehouse warehouse
-ARG LAKE_URI=s3://any/lake
-RUN REPLENISH_LAKE_URI=$LAKE_URI python -m warehouse.prepare --no-archive \
+RUN python -m warehouse.prepare --no-archive --s3 \
  && mv "${REPLENISH_HOME:?}"/cache/jars/*.jar .venv/lib/python3.11/site-packages/pyspark/jars/ \
  && rm -rf "${REPLENISH_HOME:?}"/*
 

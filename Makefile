@@ -10,10 +10,10 @@ HOST ?= 127.0.0.1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow ui api bench decisions-quality doctor lint format lock clean torch-choice
+.PHONY: help setup demo test test-slow test-s3 test-cluster parity ui api bench decisions-quality doctor lint format lock clean torch-choice
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.stamp  ## install everything; quick when nothing changed
 	@$(VENV_PYTHON) -m warehouse.prepare
@@ -26,6 +26,15 @@ test: setup  ## the tests (ARGS="-k name" for some)
 
 test-slow: setup  ## the tests that take minutes each
 	@$(VENV_PYTHON) -m pytest -m slow $(ARGS)
+
+test-s3: setup  ## the same on a real S3 server (built once with Go)
+	@$(VENV_PYTHON) -m pytest -m s3 $(ARGS)
+
+test-cluster: setup  ## heavy jobs on a Spark cluster against that S3 server
+	@$(VENV_PYTHON) -m pytest -m cluster $(ARGS)
+
+parity: setup  ## laptop against S3 and cluster: every table and list equal (SERVING=dynamodb:...)
+	@$(VENV_PYTHON) -m tests.parity $(if $(SERVING),--serving $(SERVING)) $(ARGS)
 
 ui: PORT ?= 3000
 ui: setup  ## the Dagster UI on port 3000 (PORT=...)

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.resources import Platform
 from jobs.report import JobReport
 from warehouse.lake import Lake
+from warehouse.object_store_errors import explained
 from warehouse.settings import Settings
 
 Work = Callable[[Lake, Settings], JobReport]
@@ -23,7 +24,8 @@ def perform(context: dg.AssetExecutionContext, platform: Platform, work: Work, c
     """
     settings = platform.settings()
     if settings.compute == "local":
-        report = work(platform.lake(), settings)
+        with explained():
+            report = work(platform.lake(), settings)
     else:
         # Not before it is needed: boto3 and dagster-aws take a second to import.
         from assets.emr import run_on_emr

@@ -10,6 +10,7 @@ from jobs.report import JobReport
 from warehouse.errors import ReplenishError
 from warehouse.lake import Lake, open_lake
 from warehouse.months import month_range
+from warehouse.object_store_errors import explained
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
@@ -52,7 +53,8 @@ def job_process() -> Iterator[Tell]:
     Yields:
         What to call with each report: prints it, and tells the Dagster that launched the process, if any did.
     """
-    with exit_on_error(), telling_dagster() as tell_dagster:
+    # Inside: Dagster is told what a store's failure means, not what the client raised.
+    with exit_on_error(), telling_dagster() as tell_dagster, explained():
 
         def tell(report: JobReport) -> None:
             print(report.line(), flush=True)
@@ -65,7 +67,8 @@ def job_process() -> Iterator[Tell]:
 def exit_on_error() -> Iterator[None]:
     """Ends the process with a :class:`ReplenishError`'s text and status 1, without a traceback."""
     try:
-        yield
+        with explained():
+            yield
     except ReplenishError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -26,6 +26,7 @@ from warehouse.contracts.table import spark_schema
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake, open_lake
 from warehouse.landing import LandedFile, checksum, list_files, raw_schema, read_rows
+from warehouse.object_store_errors import require_store
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
@@ -40,6 +41,7 @@ def run(lake: Lake, settings: Settings, dataset: Dataset) -> JobReport:
         MissingDataset: the dataset is required and has no file at all.
         StoreUnavailable: the landing folder cannot be listed.
     """
+    require_store(settings, "REPLENISH_LANDING_URI")
     landing = open_filesystem(settings.landing, settings.s3_endpoint)
     files = list_files(landing, dataset, settings.landing)
     new, changed = _unseen(lake, landing, dataset, files)

@@ -36,6 +36,7 @@ from warehouse.contracts.table import TIMESTAMP
 from warehouse.errors import EnvironmentProblem, PermanentError, ReplenishError
 from warehouse.files import open_filesystem
 from warehouse.months import add_months, first_date, month_range
+from warehouse.object_store_errors import require_store
 from warehouse.settings import Settings, load_settings
 
 FIRST_MONTH, LAST_MONTH = "2016-11", "2018-01"
@@ -192,11 +193,13 @@ def land(settings: Settings, months: Sequence[str], households: int | None = Non
     Raises:
         PermanentError: a month lies outside the data.
         EnvironmentProblem: the package is not installed.
+        AccessRefused, SettingsError, StoreUnavailable: the landing folder is on S3 and cannot be used.
     """
     started = time.monotonic()
     outside = [month for month in months if not FIRST_MONTH <= month <= LAST_MONTH]
     if outside:
         raise PermanentError(f"Complete Journey has no {', '.join(outside)}: it spans {FIRST_MONTH} to {LAST_MONTH}")
+    require_store(settings, "REPLENISH_LANDING_URI")
     landing = open_filesystem(settings.landing, settings.s3_endpoint)
     wanted = [f"{name}/{name}.parquet" for name in ONCE]
     wanted += [f"{name}/{month}.parquet" for name in MONTHLY for month in months]

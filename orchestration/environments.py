@@ -5,6 +5,7 @@ from typing import Any
 from dagster_aws.s3 import S3Resource
 
 from assets.resources import Platform
+from warehouse.object_store import region, stores_on_s3
 from warehouse.settings import Settings
 
 
@@ -15,6 +16,6 @@ def resources_for(settings: Settings, overrides: dict[str, str]) -> dict[str, An
     and nothing connects before it is used.
     """
     resources: dict[str, Any] = {"platform": Platform(overrides=overrides)}
-    if any(uri.startswith("s3://") for uri in (settings.landing, settings.lake, settings.vectors)):
-        resources["s3"] = S3Resource(endpoint_url=settings.s3_endpoint)
+    if stores_on_s3(settings):
+        resources["s3"] = S3Resource(endpoint_url=settings.s3_endpoint, region_name=region(settings.s3_endpoint))
     return resources

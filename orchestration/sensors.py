@@ -19,6 +19,7 @@ from warehouse.contracts.silver import ORDER_LINES
 from warehouse.errors import MissingDataset
 from warehouse.files import open_filesystem
 from warehouse.landing import list_files
+from warehouse.object_store_errors import require_store
 from warehouse.settings import Settings
 
 
@@ -42,6 +43,7 @@ def landing_files(context: dg.SensorEvaluationContext, platform: Platform) -> dg
 
 
 def _listing(settings: Settings) -> tuple[list[tuple[str, int, str]], list[str]]:
+    require_store(settings, "REPLENISH_LANDING_URI")
     landing = open_filesystem(settings.landing, settings.s3_endpoint)
     listing, missing = [], []
     for dataset in DATASETS.values():

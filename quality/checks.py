@@ -35,6 +35,7 @@ from warehouse.contracts import bronze, gold, silver
 from warehouse.contracts.table import Table
 from warehouse.lake import Lake
 from warehouse.months import add_months
+from warehouse.object_store_errors import explained
 
 _BRONZE_OF = {silver.ORDER_LINES.name: "orders", silver.INTERACTIONS_TABLE.name: "interactions"}
 
@@ -66,13 +67,14 @@ def monthly_check(table: Table) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
         lake, months = platform.lake(), sorted(context.partition_keys)
-        frame = lake.read(table, months)
-        report = validate(
-            frame,
-            table,
-            references=_references(lake, table),
-            measures=list(_measures(platform, table, frame, months)),
-        )
+        with explained():
+            frame = lake.read(table, months)
+            report = validate(
+                frame,
+                table,
+                references=_references(lake, table),
+                measures=list(_measures(platform, table, frame, months)),
+            )
         return _result(report)
 
     return check
@@ -126,8 +128,9 @@ def table_check(table: Table) -> dg.AssetChecksDefinition:
     )
     def check(platform: Platform) -> dg.AssetCheckResult:
         lake = platform.lake()
-        measures = [_file_accounting(lake)] if table is bronze.LANDING_FILES else []
-        return _result(validate(lake.read(table), table, measures=measures))
+        with explained():
+            measures = [_file_accounting(lake)] if table is bronze.LANDING_FILES else []
+            return _result(validate(lake.read(table), table, measures=measures))
 
     return check
 

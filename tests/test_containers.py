@@ -29,7 +29,6 @@ SETTINGS = {f"REPLENISH_{name.upper()}" for name in Settings.model_fields}
 # Read by the set-up and by the llm image's own entry point, not by the platform.
 OF_THE_SETUP = {"REPLENISH_TORCH", "REPLENISH_GROUP", "REPLENISH_SERVED_MODEL"}
 # Come with the DynamoDB store; to be removed once that is merged.
-NOT_YET_HERE = {"REPLENISH_DYNAMODB_ENDPOINT", "warehouse.serving.dynamodb_table"}
 HEAVY = {"pyspark", "torch", "dagster", "lancedb", "great_expectations", "transformers", "lightgbm"}
 
 
@@ -97,7 +96,7 @@ class TestImages:
 
     def test_every_variable_of_ours_is_a_setting(self):
         named = {name for file in DOCKERFILES for name in re.findall(r"REPLENISH_[A-Z0-9_]+", file.read_text())}
-        assert named - SETTINGS - OF_THE_SETUP - NOT_YET_HERE == set()
+        assert named - SETTINGS - OF_THE_SETUP == set()
 
     @pytest.mark.parametrize("group", ["api", "llm"])
     def test_small_images_hold_a_group_of_the_project_and_no_spark(self, group):
@@ -129,7 +128,7 @@ class TestCompose:
 
     def test_every_variable_of_ours_is_a_setting(self):
         text = (REPOSITORY / "docker-compose.yaml").read_text()
-        assert set(re.findall(r"REPLENISH_[A-Z0-9_]+", text)) - SETTINGS - OF_THE_SETUP - NOT_YET_HERE == set()
+        assert set(re.findall(r"REPLENISH_[A-Z0-9_]+", text)) - SETTINGS - OF_THE_SETUP == set()
 
     def test_a_secret_has_no_default_and_must_be_given(self):
         ours = {f"REPLENISH_{name.upper()}" for name in SECRETS}
@@ -162,7 +161,7 @@ class TestCompose:
         text = (REPOSITORY / "docker-compose.yaml").read_text() + DOCKERFILES[0].read_text()
         modules = set(re.findall(r'-m"?,? "?((?:warehouse|orchestration|jobs)[\w.]*)', text))
         assert {"warehouse.buckets", "warehouse.serving.api", "orchestration.instance"} <= modules
-        assert [module for module in modules - NOT_YET_HERE if find_spec(module) is None] == []
+        assert [module for module in modules if find_spec(module) is None] == []
 
     @pytest.mark.slow
     def test_the_compose_clients_own_loader_takes_it_and_asks_for_secrets(self, compose_config):

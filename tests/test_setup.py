@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import class_data, doctor, jars, java, prepare, spark
-from warehouse.errors import EnvironmentProblem
+from warehouse import class_data, cluster, doctor, jars, java, prepare, spark
+from warehouse.errors import EnvironmentProblem, SettingsError
 from warehouse.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -187,7 +187,7 @@ class TestClassData:
         monkeypatch.setattr(spark, "_create", create)
         monkeypatch.setattr(spark, "delta_jars", lambda *_: jars.installed_jars(spark_settings.cache))
         monkeypatch.setattr(spark, "class_data_archive", lambda *_: archive)
-        assert spark._start_locally(settings, "test", None) == "a session"
+        assert spark._start_driver(settings, "test", None) == "a session"
         assert starts == [True, False]
         assert not archive.is_usable
 
@@ -259,16 +259,38 @@ class TestSession:
     def test_the_environment_is_set_back(self, spark_settings, monkeypatch):
         monkeypatch.setenv("JAVA_HOME", "/mine")
         monkeypatch.setenv("SPARK_CONF_DIR", "/theirs")
-        with spark._environment(Path("/ours")):
+        with spark._environment(spark_settings, Path("/ours")):
             assert os.environ["JAVA_HOME"] == "/ours"
             assert "SPARK_CONF_DIR" not in os.environ
         assert (os.environ["JAVA_HOME"], os.environ["SPARK_CONF_DIR"]) == ("/mine", "/theirs")
 
-    def test_a_cluster_gets_other_settings_and_no_look_at_this_machine(self, tmp_path, hidden_java):
-        config = spark.session_config(load_settings(home=tmp_path / "home", spark_master="yarn"))
+    def test_a_submitted_driver_gets_settings_and_no_look_at_this_machine(self, tmp_path, hidden_java):
+        config = spark.session_config(load_settings(home=tmp_path / "home", spark_master="submit"))
         assert config["spark.sql.shuffle.partitions"] == "400"
-        assert not [name for name in config if name.startswith("spark.driver.extra")]
+        assert not [name for name in config if name.startswith(("spark.driver.extra", "spark.jars"))]
         assert not (tmp_path / "home").exists()
+
+    def test_a_driver_of_a_cluster_ships_its_jars_and_keeps_the_clusters_settings(self, spark_settings, monkeypatch):
+        settings = spark_settings.model_copy(update={"spark_master": "spark://127.0.0.1:1"})
+        shipped = spark.session_config(settings)["spark.jars"].split(",")
+        assert [Path(jar).name for jar in shipped] == jars.delta_jar_names()
+        assert "spark.local.dir" not in spark.session_config(settings), "a folder of this machine is none of theirs"
+        monkeypatch.setenv("SPARK_CONF_DIR", "/theirs")
+        monkeypatch.setenv("PYSPARK_PYTHON", "/theirs/python")
+        with spark._environment(settings, Path("/ours")):
+            assert (os.environ["SPARK_CONF_DIR"], os.environ["PYSPARK_PYTHON"]) == ("/theirs", "/theirs/python")
+
+    def test_spark_properties_of_the_settings_win(self, tmp_path):
+        conf = "spark.sql.shuffle.partitions=7, spark.executor.memory=2g"
+        config = spark.session_config(load_settings(home=tmp_path, spark_master="submit", spark_conf=conf))
+        assert (config["spark.sql.shuffle.partitions"], config["spark.executor.memory"]) == ("7", "2g")
+        with pytest.raises(SettingsError, match=r"REPLENISH_SPARK_CONF is 'nonsense': takes name=value"):
+            load_settings(home=tmp_path, spark_conf="nonsense")
+
+    def test_a_master_that_nobody_runs_is_named_at_once(self, spark_settings):
+        settings = spark_settings.model_copy(update={"spark_master": "spark://127.0.0.1:9"})
+        with pytest.raises(EnvironmentProblem, match=r"REPLENISH_SPARK_MASTER is 'spark://127\.0\.0\.1:9'"):
+            cluster.require_master(settings.spark_master)
 
 
 class TestDoctor:

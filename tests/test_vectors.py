@@ -189,5 +189,7 @@ def test_an_unreachable_s3_store_is_a_transient_error(tmp_path: Path, monkeypatc
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     settings = load_settings(home=tmp_path, vectors_uri="s3://bucket/vectors", s3_endpoint="http://127.0.0.1:9")
-    with pytest.raises(StoreUnavailable, match="s3://bucket/vectors did not answer"):
+    with pytest.raises(
+        StoreUnavailable, match=r"REPLENISH_VECTORS_URI is .s3://bucket/vectors.: http://127.0.0.1:9 does not answer"
+    ):
         open_vectors(settings).exists(PRODUCT_EMBEDDINGS)

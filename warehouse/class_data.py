@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from warehouse.jar_list import S3A
 from warehouse.jars import delta_jars, installed_jars, spark_home
 from warehouse.java import find_java_home, java_banner
 from warehouse.settings import Settings
@@ -73,6 +74,9 @@ def class_data_archive(cache: Path, java_home: Path) -> ClassDataArchive:
     # The JVM compares path, size and time of every jar; these stand for all, since pip writes Spark's in one go.
     jars = [*installed_jars(cache), *sorted((spark_home() / "jars").glob("spark-core_*.jar"))]
     parts += [f"{jar} {jar.stat().st_size} {jar.stat().st_mtime_ns}" for jar in jars]
+    # What an image bakes in among Spark's own jars is on every class path too.
+    own = (spark_home() / "jars").resolve()
+    parts += [jar.name for jar in installed_jars(cache, S3A) if jar.parent == own]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     stem = f"classes-spark{version('pyspark')}-delta{version('delta-spark')}-{digest}"
     return ClassDataArchive(*(cache / f"{stem}{end}" for end in (".base.jsa", ".jsa", ".json", ".failed")))

@@ -22,7 +22,9 @@ _DAY_S = 86_400
 def main(base: str, top: str, scratch: str) -> int:
     """Runs the workload in a JVM that writes the archive ``top`` upon ``base`` when it ends; returns its status."""
     options = [f"-XX:SharedArchiveFile={base}", f"-XX:ArchiveClassesAtExit={top}", *QUIET]
-    spark = start_session(load_settings(), "class-data", class_data=options)
+    # Folders, whatever the home's stores: the archive holds Spark's and Delta's classes, not S3A's.
+    settings = load_settings(lake_uri=scratch, landing_uri=scratch, vectors_uri=scratch)
+    spark = start_session(settings, "class-data", class_data=options)
     lines = _lines(spark)
     _read_files(spark, lines, Path(scratch))
     _write_delta(spark, lines, f"{scratch}/lines")

@@ -24,9 +24,13 @@ from typing import Literal
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.class_data import class_data_archive
 from warehouse.errors import EnvironmentProblem, ReplenishError, SettingsError
-from warehouse.jars import delta_jar_names, installed_jars
+from warehouse.jar_list import delta
+from warehouse.jars import installed_jars, wanted_s3_jars
 from warehouse.java import SUPPORTED, candidates, find_java_home
+from warehouse.object_store import stores_on_s3
+from warehouse.object_store_errors import ask
 from warehouse.settings import Settings, load_settings
+from warehouse.spark import SUBMIT
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -71,7 +75,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Every finding about this machine for these settings, in the order in which a person would mend them."""
     checks: tuple[Callable[[Settings], list[Finding]], ...] = (
         *(_python, _packages, _home, _disk, _memory, _java, _jars, _class_data),
-        *(_embedding_model, _ranker, _ports, _aws, _serving_table),
+        *(_embedding_model, _ranker, _ports, _aws, _s3, _serving_table),
     )
     return [finding for check in checks for finding in check(settings)]
 
@@ -140,8 +144,8 @@ def _memory(settings: Settings) -> list[Finding]:
 
 
 def _java(settings: Settings) -> list[Finding]:
-    if not settings.spark_master.startswith("local"):
-        return [Finding("java", "ok", f"not looked for: Spark runs at {settings.spark_master}")]
+    if settings.spark_master == SUBMIT:
+        return [Finding("java", "ok", "not looked for: spark-submit brings it")]
     seen = candidates()
     passed_over = [java for java in seen if not java.is_supported]
     if len(passed_over) == len(seen):
@@ -155,17 +159,19 @@ def _java(settings: Settings) -> list[Finding]:
 
 
 def _jars(settings: Settings) -> list[Finding]:
-    if not settings.spark_master.startswith("local"):
+    if settings.spark_master == SUBMIT:
         return []
-    have = {jar.name for jar in installed_jars(settings.cache)}
-    missing = [name for name in delta_jar_names() if name not in have]
+    wanted = [*delta(), *wanted_s3_jars(settings)]
+    have = {jar.name for jar in installed_jars(settings.cache, wanted)}
+    missing = [jar.name for jar in wanted if jar.name not in have]
     if missing:
         return [Finding("jars", "fail", f"missing: {', '.join(missing)}", "run 'make setup' with the network up")]
-    return [Finding("jars", "ok", ", ".join(sorted(have)))]
+    others = f" and {len(wanted) - len(delta())} for S3" if len(wanted) > len(delta()) else ""
+    return [Finding("jars", "ok", ", ".join(jar.name for jar in delta()) + others)]
 
 
 def _class_data(settings: Settings) -> list[Finding]:
-    if not settings.spark_master.startswith("local"):
+    if settings.spark_master == SUBMIT:
         return []
     check, mend = "class-data archive", "run 'python -m warehouse.prepare --again'; without it Spark only starts slower"
     try:
@@ -255,6 +261,18 @@ def _serving_table(settings: Settings) -> list[Finding]:
     if expiry.get("AttributeName") != tables.EXPIRES:
         return [Finding(check, "warn", f"{seen}, without time to live: old versions stay listed in it", mend)]
     return [Finding(check, "ok", seen)]
+
+
+def _s3(settings: Settings) -> list[Finding]:
+    findings = []
+    for variable, uri in stores_on_s3(settings).items():
+        try:
+            ask(variable, uri, settings.s3_endpoint)
+            findings.append(Finding("s3", "ok", f"{uri} can be listed"))
+        except ReplenishError as error:
+            seen, _, mend = str(error).partition(". ")
+            findings.append(Finding("s3", "fail", seen, mend))
+    return findings
 
 
 def aws_uses(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@
     ├── PermanentError          the same call fails again: mend the input, the setting or the code
     │   ├── SettingsError       a REPLENISH_* variable has a value that cannot be used
     │   ├── EnvironmentProblem  Java, a jar or a package that the platform needs is missing
+    │   ├── AccessRefused       a store refuses the credentials in use, or there are none
     │   ├── MissingDataset      a required landing folder holds no file
     │   ├── MissingMonth        a month was asked for whose upstream month is not there
     │   ├── ContractError       a frame does not have the columns or types of its table
@@ -31,6 +32,10 @@ class SettingsError(PermanentError):
 
 class EnvironmentProblem(PermanentError):
     """Something that the platform needs is not installed."""
+
+
+class AccessRefused(PermanentError):
+    """A store refuses the credentials in use, or none were found."""
 
 
 class MissingDataset(PermanentError):

@@ -1,9 +1,10 @@
-"""Opens a path or an ``s3://`` URI as a PyArrow file system; the one place that knows about endpoints."""
+"""Opens a path or an ``s3://`` URI as a PyArrow file system."""
 
 from pathlib import Path
-from urllib.parse import urlparse
 
 import pyarrow.fs as pafs
+
+from warehouse.object_store import SCHEME, arrow_options, is_s3
 
 
 def open_filesystem(uri: str, s3_endpoint: str | None = None) -> pafs.FileSystem:
@@ -13,10 +14,6 @@ def open_filesystem(uri: str, s3_endpoint: str | None = None) -> pafs.FileSystem
         uri: a path or ``s3://bucket/prefix``.
         s3_endpoint: address of an S3-compatible server; credentials come from AWS's own chain.
     """
-    if uri.startswith("s3://"):
-        options: dict[str, object] = {}
-        if s3_endpoint:
-            address = urlparse(s3_endpoint)
-            options = {"endpoint_override": address.netloc, "scheme": address.scheme}
-        return pafs.SubTreeFileSystem(uri.removeprefix("s3://"), pafs.S3FileSystem(**options))
+    if is_s3(uri):
+        return pafs.SubTreeFileSystem(uri.removeprefix(SCHEME), pafs.S3FileSystem(**arrow_options(s3_endpoint)))
     return pafs.SubTreeFileSystem(str(Path(uri).absolute()), pafs.LocalFileSystem())

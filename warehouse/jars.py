@@ -1,39 +1,42 @@
-"""Brings Delta Lake's jars into the home's cache, once, with the Ivy that Spark carries.
+"""Brings the jars that Spark does not carry into the home's cache, once, with the Ivy that it does carry.
 
-Ivy's own default resolver is asked, so no address stands here; a team behind a mirror names its Ivy settings file
-in ``REPLENISH_IVY_SETTINGS``. Only the two jars that Spark does not have are fetched, without their dependencies.
+Delta's are always needed, Hadoop's S3A with its part of the AWS SDK only where Spark reads or writes S3. Ivy's own
+default resolver is asked, so no address stands here; a team behind a mirror names its Ivy settings file in
+``REPLENISH_IVY_SETTINGS``. Dependencies are named one by one, not followed: the SDK as Hadoop asks for it is 642 MB.
 Jars that lie in pyspark's own folder (an image may bake them in) are used from there.
 
-Not here: other connectors' jars, and anything that happens at import.
+Not here: which jars those are (``jar_list.py``), and anything that happens at import.
 """
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+from xml.sax.saxutils import quoteattr
 
 from warehouse.errors import EnvironmentProblem
+from warehouse.jar_list import S3A, Jar, delta
+from warehouse.object_store import spark_needs_s3
+from warehouse.settings import Settings
 
-SCALA = "2.13"
 _TIMEOUT_S = 600
 
 
 def delta_jar_names() -> list[str]:
     """File names of the jars that Delta needs beside those of Spark, for the installed versions."""
-    spark = ".".join(version("pyspark").split(".")[:2])
-    delta = version("delta-spark")
-    return [f"delta-spark_{spark}_{SCALA}-{delta}.jar", f"delta-storage-{delta}.jar"]
+    return [jar.name for jar in delta()]
 
 
-def installed_jars(cache: Path) -> list[Path]:
-    """Those of Delta's jars that are on this machine, in the order of :func:`delta_jar_names`."""
+def installed_jars(cache: Path, wanted: Sequence[Jar] | None = None) -> list[Path]:
+    """Those of the wanted jars (Delta's, if none are named) that are on this machine, in their order."""
     # Resolved, since the class-data archive holds for one spelling of the class path only.
     places = [(folder / "jars").resolve() for folder in (spark_home(), cache)]
-    found = [next((place / name for place in places if (place / name).is_file()), None) for name in delta_jar_names()]
+    names = [jar.name for jar in (delta() if wanted is None else wanted)]
+    found = [next((place / name for place in places if (place / name).is_file()), None) for name in names]
     return [jar for jar in found if jar]
 
 
@@ -49,11 +52,35 @@ def delta_jars(cache: Path, java_home: Path, ivy_settings: Path | None = None) -
         EnvironmentProblem: a jar cannot be fetched; the text holds Ivy's last lines. A retry helps if the network
             was the cause.
     """
-    have = {jar.name for jar in installed_jars(cache)}
-    for name in delta_jar_names():
-        if name not in have:
-            _fetch(name, cache / "jars", java_home, ivy_settings)
-    return installed_jars(cache)
+    return bring_jars(delta(), cache, java_home, ivy_settings)
+
+
+def wanted_s3_jars(settings: Settings) -> tuple[Jar, ...]:
+    """The jars that the settings' stores need beside Delta's: none where Spark reads and writes local folders."""
+    return S3A if spark_needs_s3(settings) else ()
+
+
+def s3_jars(settings: Settings, java_home: Path) -> list[Path]:
+    """Paths of those of :func:`wanted_s3_jars` that are not among Spark's own, fetched first if one is not there.
+
+    Raises:
+        EnvironmentProblem: see :func:`delta_jars`.
+    """
+    jars = bring_jars(wanted_s3_jars(settings), settings.cache, java_home, settings.ivy_settings)
+    own = (spark_home() / "jars").resolve()
+    return [jar for jar in jars if jar.parent != own]
+
+
+def bring_jars(wanted: Sequence[Jar], cache: Path, java_home: Path, ivy_settings: Path | None) -> list[Path]:
+    """Paths of the wanted jars, in their order; those that are not on this machine are fetched in one run of Ivy.
+
+    Raises:
+        EnvironmentProblem: see :func:`delta_jars`.
+    """
+    have = {jar.name for jar in installed_jars(cache, wanted)}
+    if missing := [jar for jar in wanted if jar.name not in have]:
+        _fetch(missing, cache / "jars", java_home, ivy_settings)
+    return installed_jars(cache, wanted)
 
 
 def spark_home() -> Path:
@@ -69,46 +96,63 @@ def spark_home() -> Path:
     return Path(package.origin).parent
 
 
-def _fetch(name: str, folder: Path, java_home: Path, settings: Path | None) -> None:
-    artifact, revision = name.removesuffix(".jar").rsplit("-", 1)
+def _fetch(jars: Sequence[Jar], folder: Path, java_home: Path, settings: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
-        command = _ivy_command(Path(scratch), java_home, artifact, revision, settings)
-        failed = _run(command, Path(scratch) / name)
-        if failed and "PKIX path" in failed and (options := _system_trust(Path(scratch))):
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as name:
+        scratch = Path(name)
+        command = _ivy_command(scratch, java_home, jars, settings)
+        failed = _run(command)
+        if "PKIX path" in failed and (options := _system_trust(scratch)):
             # Behind a proxy that signs with the company's own authority, which the system knows and this Java not.
-            failed = _run([command[0], *options, *command[1:]], Path(scratch) / name)
-        if failed:
-            raise EnvironmentProblem(
-                f"could not fetch io.delta:{artifact}:{revision} into {folder}. Is the Maven repository reachable? "
-                "A mirror can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file), or the jar can be put into "
-                f"that folder by hand. Ivy said:\n{failed}"
-            )
-        (Path(scratch) / name).replace(folder / name)
+            failed = _run([command[0], *options, *command[1:]])
+        missing = [jar for jar in jars if not (scratch / jar.name).exists()]
+        for jar in jars:
+            if jar not in missing:
+                (scratch / jar.name).replace(folder / jar.name)
+    if missing:
+        raise EnvironmentProblem(
+            f"could not fetch {', '.join(map(str, missing))} into {folder}. Is the Maven repository reachable? "
+            "A mirror can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file), or the jar can be put into "
+            f"that folder by hand. Ivy said:\n{failed}"
+        )
 
 
-def _run(command: list[str], wanted: Path) -> str:
-    """Runs Ivy; returns its last words if the file is not there afterwards, else an empty text."""
+def _run(command: list[str]) -> str:
+    """Runs Ivy; returns its last words."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"(no answer within {_TIMEOUT_S} s)"
-    if run.returncode == 0 and wanted.exists():
-        return ""
     lines = [line.strip() for line in (run.stdout + run.stderr).splitlines()]
     return "\n".join([line for line in lines if line.strip(":. ")][-8:])
 
 
-def _ivy_command(scratch: Path, java_home: Path, artifact: str, revision: str, settings: Path | None) -> list[str]:
+def _ivy_command(scratch: Path, java_home: Path, jars: Sequence[Jar], settings: Path | None) -> list[str]:
     # Ivy also reads ~/.m2, where a POM without its jar stops it: give it a home of its own.
     command = [str(java_home / "bin" / "java"), f"-Duser.home={scratch}"]
     # Without these, a network that swallows packets holds the set-up for as long as the system's own time limits.
     command += ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=120000"]
     command += proxy_options(getproxies())
-    command += ["-jar", str(_ivy_jar()), "-cache", f"{scratch}/ivy", "-notransitive", "-confs", "default"]
-    command += ["-types", "jar", "-warn", "-dependency", "io.delta", artifact, revision]
+    command += ["-jar", str(_ivy_jar()), "-cache", f"{scratch}/ivy", "-ivy", str(_ivy_file(scratch, jars))]
+    command += ["-confs", "default", "-types", "jar", "-warn"]
     command += ["-retrieve", f"{scratch}/[artifact]-[revision].[ext]"]
     return [*command, "-settings", str(settings)] if settings else command
+
+
+def _ivy_file(scratch: Path, jars: Sequence[Jar]) -> Path:
+    """Writes what Ivy is to fetch, all in one run of its JVM."""
+    wanted = [
+        f"<dependency org={quoteattr(jar.group)} name={quoteattr(jar.artifact)} rev={quoteattr(jar.revision)} "
+        'conf="default->default" transitive="false"/>'
+        for jar in jars
+    ]
+    file = scratch / "ivy.xml"
+    file.write_text(
+        '<ivy-module version="2.0"><info organisation="replenish" module="jars"/>'
+        '<configurations><conf name="default"/></configurations>'
+        f"<dependencies>{''.join(wanted)}</dependencies></ivy-module>"
+    )
+    return file
 
 
 def proxy_options(proxies: dict[str, str]) -> list[str]:

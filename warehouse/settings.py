@@ -44,7 +44,10 @@ class Settings(BaseSettings):
         pattern=r"^(local(\[(\*|\d+)(,\d+)?\])?|spark://\S+|yarn|k8s://\S+|submit)$",
         description="Spark master; 'submit' leaves it to spark-submit",
     )
-    ivy_settings: Path | None = Field(None, description="Ivy settings file naming a Maven mirror for the Delta jars")
+    spark_conf: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description="comma-separated name=value of Spark, which win over the platform's own"
+    )
+    ivy_settings: Path | None = Field(None, description="Ivy settings file naming a Maven mirror for the jars")
     spark_driver_memory: str = Field("3g", pattern=r"^\d+[mg]$", description="heap of the local Spark driver")
 
     serving: str | None = Field(
@@ -174,6 +177,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"takes VARIABLE=SECRET_ID with one of {known}")
         return value
 
+    @field_validator("spark_conf", mode="before")
+    @classmethod
+    def _split_conf(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if any(not name or not equals for name, equals, _ in pairs):
+            raise ValueError("takes name=value, comma-separated")
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
     @field_validator("home")
     @classmethod
     def _absolute_home(cls, value: Path) -> Path:
@@ -198,6 +211,11 @@ class Settings(BaseSettings):
     def serving_store(self) -> str:
         """``lmdb:PATH`` or ``dynamodb:TABLE``."""
         return self.serving or f"lmdb:{self.home / 'serving'}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Spark runs in this process's machine alone."""
+        return self.spark_master.startswith("local")
 
     @property
     def cache(self) -> Path:

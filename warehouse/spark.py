@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warehouse.class_data import QUIET, class_data_archive
-from warehouse.jars import delta_jars, spark_home
+from warehouse.cluster import require_master, ship_code
+from warehouse.jars import delta_jars, s3_jars, spark_home
 from warehouse.java import find_java_home
+from warehouse.log_store import log_store_jar, log_store_options
+from warehouse.object_store import jvm_credentials, s3a_options, spark_needs_s3
+from warehouse.object_store_errors import require_kept_commits, require_store
 from warehouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,13 +64,16 @@ _CLUSTER = {
     "spark.databricks.delta.optimizeWrite.enabled": "true",
 }
 
+SUBMIT = "submit"
+"""The master of a driver that spark-submit starts: it knows cluster, jars and code."""
+
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _STARTING = threading.Lock()
 
 
 def session_config(settings: Settings, class_data: Sequence[str] | None = None) -> dict[str, str]:
-    """Every Spark property that the settings lead to; starts nothing but may fetch Delta's jars.
+    """Every Spark property that the settings lead to; starts nothing but may fetch jars.
 
     Args:
         settings: the platform's settings.
@@ -75,21 +82,35 @@ def session_config(settings: Settings, class_data: Sequence[str] | None = None) 
     Raises:
         EnvironmentProblem: Java or a jar is missing.
     """
-    if not settings.spark_master.startswith("local"):
-        return {**_EVERYWHERE, **_CLUSTER}
+    storage = {**s3a_options(settings), **log_store_options()} if spark_needs_s3(settings) else {}
+    if settings.spark_master == SUBMIT:
+        # Whoever submits brings jars and file systems; only a server of one's own is not known there.
+        known = storage if settings.s3_endpoint or not storage else log_store_options()
+        return {**_EVERYWHERE, **_CLUSTER, **known, **settings.spark_conf}
     java_home = find_java_home(settings.cache)
     jars = delta_jars(settings.cache, java_home, settings.ivy_settings)
+    shipped = s3_jars(settings, java_home)
+    if storage and (log_store := log_store_jar(settings, java_home)):
+        shipped = [*shipped, log_store]
     if class_data is None:
         class_data = class_data_archive(settings.cache, java_home).jvm_options
-    return {
+    config = {
         **_EVERYWHERE,
-        **_LOCAL,
+        **(_LOCAL if settings.is_local else _CLUSTER),
+        **storage,
         "spark.driver.memory": settings.spark_driver_memory,
+        # Not the AWS jars: the class-data archive is made for this class path, whatever the stores.
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
-        "spark.driver.extraJavaOptions": _local_jvm_options(settings.cache, class_data),
-        "spark.local.dir": str(settings.cache / "spark"),
+        "spark.driver.extraJavaOptions": _jvm_options(settings.cache, class_data),
         "spark.sql.warehouse.dir": str(settings.cache / "spark-warehouse"),
     }
+    if settings.is_local:
+        config["spark.local.dir"] = str(settings.cache / "spark")
+    else:
+        shipped = [*jars, *shipped]
+    if shipped:
+        config["spark.jars"] = ",".join(jar.as_uri() for jar in shipped)
+    return {**config, **settings.spark_conf}
 
 
 def start_session(
@@ -103,28 +124,36 @@ def start_session(
         class_data: see :func:`session_config`.
 
     Raises:
-        EnvironmentProblem: Java or a jar is missing. A retry does not help.
+        EnvironmentProblem: Java or a jar is missing, or the cluster's master. A retry does not help.
+        AccessRefused, SettingsError, StoreUnavailable: the lake is on S3 and cannot be used.
     """
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    require_store(settings, "REPLENISH_LAKE_URI")
+    require_kept_commits(settings)
     with _STARTING:
         # Not getActiveSession: that is the calling thread's, and a second thread would set everything up anew.
         if SparkContext._active_spark_context is not None:
             return SparkSession.builder.getOrCreate()
-        if not settings.spark_master.startswith("local"):
+        if settings.spark_master == SUBMIT:
             return _create(session_config(settings), settings.spark_master, app_name)
-        return _start_locally(settings, app_name, class_data)
+        if settings.spark_master.startswith("spark://"):
+            require_master(settings.spark_master)
+        session = _start_driver(settings, app_name, class_data)
+        if not settings.is_local:
+            ship_code(session, settings.cache)
+        return session
 
 
-def _start_locally(settings: Settings, app_name: str, class_data: Sequence[str] | None) -> "SparkSession":
+def _start_driver(settings: Settings, app_name: str, class_data: Sequence[str] | None) -> "SparkSession":
     from pyspark.errors import PySparkRuntimeError
 
     java_home = find_java_home(settings.cache)
     # Before the environment changes: what it is made of depends on the machine's own JAVA_HOME.
     config = session_config(settings, class_data)
     (settings.cache / "spark").mkdir(parents=True, exist_ok=True)
-    with _environment(java_home):
+    with _environment(settings, java_home):
         try:
             return _create(config, settings.spark_master, app_name)
         except PySparkRuntimeError:
@@ -133,14 +162,14 @@ def _start_locally(settings: Settings, app_name: str, class_data: Sequence[str] 
     # The JVM died before it answered. A damaged archive does that, and nothing needs the archive.
     archive = class_data_archive(settings.cache, java_home)
     archive.discard("a session did not start with it; 'python -m warehouse.prepare --again' makes a new one")
-    return _start_locally(settings, app_name, class_data=())
+    return _start_driver(settings, app_name, class_data=())
 
 
 def _create(config: Mapping[str, str], master: str, app_name: str) -> "SparkSession":
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName(app_name)
-    if master != "submit":
+    if master != SUBMIT:
         builder = builder.master(master)
     for name, value in config.items():
         builder = builder.config(name, value)
@@ -148,22 +177,27 @@ def _create(config: Mapping[str, str], master: str, app_name: str) -> "SparkSess
 
 
 @contextmanager
-def _environment(java_home: Path) -> Iterator[None]:
-    """The environment in which a local JVM starts: this Java, this Spark, this Python, and no one else's settings.
+def _environment(settings: Settings, java_home: Path) -> Iterator[None]:
+    """The environment in which a driver's JVM starts: this Java, this Spark, this Python, these credentials.
 
     The variables are set back afterwards: an inherited ``JAVA_HOME`` would hide the machine's own from a subprocess.
     """
     changes: dict[str, str | None] = {
         "JAVA_HOME": str(java_home),
-        # Another Spark on this machine is another version, and its conf folder holds settings for another cluster.
+        # Another Spark on this machine is another version.
         "SPARK_HOME": str(spark_home()),
-        **dict.fromkeys(("SPARK_CONF_DIR", "HADOOP_CONF_DIR", "YARN_CONF_DIR")),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        # Python workers run this interpreter and find this repository, wherever the process was started from.
-        "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONPATH": _with_repository(os.environ.get("PYTHONPATH", "")),
     }
+    if settings.is_local:
+        # Settings of a cluster that this machine may know do not count here, nor does its Python.
+        changes |= dict.fromkeys(("SPARK_CONF_DIR", "HADOOP_CONF_DIR", "YARN_CONF_DIR"))
+        # Python workers run this interpreter and find this repository, wherever the process was started from.
+        changes |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    else:
+        changes |= {"PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON") or sys.executable}
+    if spark_needs_s3(settings):
+        changes |= jvm_credentials()
     before = {name: os.environ.get(name) for name in changes}
     _set_environment(changes)
     try:
@@ -185,7 +219,7 @@ def _with_repository(paths: str) -> str:
     return os.pathsep.join([str(_REPOSITORY), *others])
 
 
-def _local_jvm_options(cache: Path, class_data: Sequence[str]) -> str:
+def _jvm_options(cache: Path, class_data: Sequence[str]) -> str:
     # Both compilers: C1 alone saves a few seconds at the start and takes twice as long for a month of real data.
     options = ["-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
     options.append(f"-Duser.home={cache}")

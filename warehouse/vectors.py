@@ -5,7 +5,6 @@ is ever read. One writer a table (a Dagster pool). LanceDB is imported when the 
 Not here: the search for near texts (``warehouse/text_index.py``) and which vectors are written (``jobs``).
 """
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,6 +17,8 @@ import pyarrow as pa
 from warehouse.contracts.table import Table, arrow_schema
 from warehouse.errors import MissingMonth, StoreUnavailable
 from warehouse.months import add_months
+from warehouse.object_store import is_s3, object_store_options
+from warehouse.object_store_errors import require_store
 from warehouse.settings import MONTH_PATTERN, Settings
 
 if TYPE_CHECKING:
@@ -101,18 +102,15 @@ class VectorStore:
 
 
 def open_vectors(settings: Settings) -> VectorStore:
-    """The vector store of the settings. Credentials of ``s3://`` come from the cloud's own chain."""
-    if not settings.vectors.startswith("s3://") or settings.s3_endpoint is None:
+    """The vector store of the settings. Credentials of ``s3://`` come from AWS's own chain.
+
+    Raises:
+        AccessRefused, SettingsError, StoreUnavailable: it is on S3 and cannot be used.
+    """
+    require_store(settings, "REPLENISH_VECTORS_URI")
+    if not is_s3(settings.vectors):
         return VectorStore(settings.vectors)
-    return VectorStore(
-        settings.vectors,
-        {
-            "aws_endpoint": settings.s3_endpoint,
-            "aws_region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-            "aws_virtual_hosted_style_request": "false",
-            "allow_http": str(settings.s3_endpoint.startswith("http://")).lower(),
-        },
-    )
+    return VectorStore(settings.vectors, object_store_options(settings.s3_endpoint))
 
 
 def read_rows(handle: "LanceTable", columns: Sequence[str]) -> pa.Table:
