@@ -1,20 +1,29 @@
 """Discoveries: the item model on made-up tastes, the job's table, and how few of them reach a list."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from jobs import discoveries
+from jobs import discoveries, list_decisions, list_requests
 from jobs.discoveries import find_discoveries
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
 from transforms.discovery import DiscoveryParams, discover, item_weights
 from transforms.needs import new_needs
 from transforms.policy import decide
-from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
+from warehouse.contracts.gold import (
+    CANDIDATES,
+    DISCOVERIES,
+    LIST_DECISIONS,
+    LIST_REQUESTS,
+    PURCHASE_FREQUENCY,
+    REPLENISHMENT_STATE,
+)
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
+from warehouse.contracts.table import spark_schema
 from warehouse.lake import Lake
 from warehouse.settings import load_settings
 
@@ -124,6 +133,65 @@ def test_none_are_looked_for_where_no_list_may_carry_any(lake, settings):
     assert report.rows == {"2017-05": 0}
     assert "REPLENISH_DISCOVERIES" in report.details["note"]
     assert lake.read(DISCOVERIES, ["2017-05"]).count() == 0
+
+
+def filled(table, **values):
+    """A row of the contract: null where it may be, and what is given."""
+    blank = {column.name: None for column in table.columns if column.nullable}
+    moments = {c.name: datetime(1970, 1, 1, tzinfo=UTC) for c in table.columns if str(c.type).startswith("timestamp")}
+    return row_of(table, **{**moments, **blank, **values})
+
+
+def replace_all(lake, table, rows):
+    ordered = [tuple(row[name] for name in table.column_names) for row in rows]
+    lake.replace_all(table, lake.spark.createDataFrame(ordered, spark_schema(table)))
+
+
+@pytest.fixture
+def catalogue(lake, home):
+    sold = [
+        filled(PRODUCTS_TABLE, product_id=f"p{n}", name=f"Product {n}", type=f"need {n}", is_in_stock=True)
+        | {"is_subscribable": n != 4}
+        for n in range(6)
+    ]
+    replace_all(lake, PRODUCTS_TABLE, sold)
+    people = [filled(CUSTOMERS_TABLE, customer_id=f"c{n}", consent_profiling=n != 3) for n in range(20)]
+    people[0]["excluded_products"] = ["p5"]
+    replace_all(lake, CUSTOMERS_TABLE, people)
+
+
+def test_a_month_s_discoveries_are_allowed_and_tell_their_probability(lake, settings, catalogue):
+    asked = settings.model_copy(update={"discoveries": 2})
+    report = discoveries.run(lake, asked, ["2017-06"])
+    rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
+    assert report.rows == {"2017-06": len(rows)}
+    found = {(row.customer_id, row.product_id) for row in rows}
+    assert not {pair for pair in found if pair[1] == "p4" or pair[0] == "c3" or pair == ("c0", "p5")}
+    assert ("c19", "p0") in found, "who has bought nothing yet gets what most buy"
+    assert all(0 < row.probability < 1 for row in rows)
+    assert discoveries.run(lake, asked, ["2017-01"]).rows == {"2017-01": 0}, "nothing was there to learn from"
+
+
+def test_a_request_offers_the_first_few_and_one_without_candidates_only_them(lake, settings, catalogue):
+    known = {"customer_id": "c0", "product_id": "p0", "need": "need 0", "probability": 0.5, "need_probability": 0.6}
+    known |= {"is_due": True}
+    write(lake, CANDIDATES, [filled(CANDIDATES, month="2017-06", **known)], ["2017-06"])
+    rows = [
+        filled(DISCOVERIES, month="2017-06", customer_id=customer, product_id=f"p{n}", need=f"need {n}", place=n)
+        | {"source": "also_bought", "related_product_id": "p0", "probability": 0.1}
+        for customer in ("c0", "c19")
+        for n in (1, 2, 3)
+    ]
+    write(lake, DISCOVERIES, rows, ["2017-06"])
+    asked = settings.model_copy(update={"discoveries": 2})
+    list_requests.run(lake, asked, ["2017-06"])
+    offered = {row.customer_id: row.product_ids for row in lake.read(LIST_REQUESTS, ["2017-06"]).collect()}
+    assert offered == {"c0": ["p0", "p1", "p2"], "c19": ["p1", "p2"]}
+    list_decisions.run(lake, asked, ["2017-06"])
+    decided = {row.customer_id: row["items"] for row in lake.read(LIST_DECISIONS, ["2017-06"]).collect()}
+    lines = [(line.product_id, line.reason_code) for line in decided["c0"]]
+    assert lines == [("p0", "due"), ("p1", "also_bought"), ("p2", "also_bought")]
+    assert decided["c19"][0].reason == "New to you; chosen by customers who buy Product 0."
 
 
 def discovery(product="p9", need="TEA", **changes):

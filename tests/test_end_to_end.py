@@ -28,7 +28,7 @@ from jobs import (
     replenishment_state,
     scorecard,
 )
-from jobs.backtest import METHODS, backtest
+from jobs.backtest import DISCOVERY, METHODS, POPULAR_NEW, PRICED, backtest
 from jobs.champion import MODEL, POLICY, Champion, choose_champion
 from jobs.land_complete_journey import land
 from jobs.llm_estimate import estimate
@@ -212,6 +212,10 @@ def test_the_backtest_judges_all_methods_for_the_same_customers(lake, platform_s
     results = {result["method"]: result for result in backtest(lake, platform_settings, ["2017-04"])}
     assert set(results) == set(METHODS) - {MODEL, POLICY}, "no model was asked"
     assert len({result["customers"] for result in results.values()}) == 1
+    new = [results.pop(method) for method in (DISCOVERY, POPULAR_NEW)]
+    assert {result["repeat_recall@10"] for result in new} == {0.0}, "nothing that was bought before"
+    priced = results.pop(PRICED)
+    assert priced["recall@10"] == pytest.approx(results["ranker"]["recall@10"]), "discoveries come last"
     for result in results.values():
         assert 0 < result["recall@10"] < 1
         assert 0 < result["precision@10"] < 1
