@@ -4,7 +4,8 @@
 #   docker build --target llm           -t replenish/llm .             a model behind SageMaker's contract
 # The home is a volume at /home/replenish/data. EMR Serverless has an image of its own: deploy/aws/emr.Dockerfile.
 #
-# Build arguments: TORCH, a uv torch backend, for example cpu (empty takes the registry's build, 4 GB larger).
+# Build arguments: TORCH, a uv torch backend, for example cpu (empty takes the registry's build, 4 GB larger);
+# ENGINE_IMAGE, what the llm image stands on.
 
 ARG ENGINE_IMAGE=vllm/vllm-openai:v0.11.0
 

@@ -166,7 +166,7 @@ def render(figures: dict, tafeng: dict) -> str:
         "\n## Needs that may stand on a list\n",
         lists_table(listable, "need_"),
         "\n## Discovery\n\nLists of products, and of needs, that the household never bought, judged by those of them "
-        "that it bought in the month (docs/decisions/0013-discovery.md). All goods.\n",
+        "that it bought in the month (docs/decisions/0016-discovery.md). All goods.\n",
         discovery_table(goods),
         f"\nThe price of closing a list of twenty with {NEW_LINES} of them:\n",
         price_table(goods),
