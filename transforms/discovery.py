@@ -15,7 +15,7 @@ ALSO_BOUGHT, TRENDING = "also_bought", "trending"
 
 @dataclass(frozen=True)
 class DiscoveryParams:
-    """Bounds, and the one hyperparameter (docs/decisions/0013-discovery.md).
+    """Bounds, and the one hyperparameter (docs/decisions/0016-discovery.md).
 
     ``products``: how many may be discovered, those with the most buyers in the last ``recent_days``. ``ridge``: EASE's
     lambda; 500 had the greatest recall@10 of 100, 500 and 2,000 for the targets 2017-07 to 09 of Complete Journey.
