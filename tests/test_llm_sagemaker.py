@@ -513,6 +513,8 @@ def test_no_credentials_and_no_region(stack: Stack, monkeypatch: pytest.MonkeyPa
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # It keeps the credentials that it found first, in whatever test that was.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     asking = SageMakerClient(params(stack))
     with pytest.raises(SettingsError, match="no AWS region is set"):
         asking.answer(MONTH, shards(1), Delivered())
