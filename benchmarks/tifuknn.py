@@ -25,7 +25,8 @@ class CalendarTifuknn:
     """Parameters: those of the project's reference, tuned there on 2017-09.
 
     ``groups`` of ``group_days``, the oldest open; ``group_decay`` (r_g): a group's weight against the next;
-    ``neighbours`` (k); ``alpha``: the share of the customer's own vector. Within a group all baskets weigh alike (r_b of 1).
+    ``neighbours`` (k); ``alpha``: the share of the customer's own vector. Within a group all baskets weigh alike (r_b
+    of 1).
     """
 
     groups: int = 7
