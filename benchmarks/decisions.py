@@ -63,7 +63,8 @@ tobacco too (docs/data.md), as the published lists and the monthly scorecard are
   line by line (docs/decisions/0010-need-lines.md). It never holds tobacco.
 - `ranker`: ranks all that a household has bought. `ranker_of_products` has no ranker of needs, the products'
   probabilities are added up in its place; `forecast` has neither (docs/decisions/0004-forecast.md).
-- `tifuknn`: the published method (benchmarks/tifuknn.py), tuned on 2017-09. `decayed_frequency`: half-life of 120 days.
+- `tifuknn`: the published method with the reference's parameters, tuned on 2017-09 (benchmarks/tifuknn.py).
+- `decayed_frequency`: purchase days with a half-life of 120 days.
 
 The ranker's training (rounds, learning rate, share of examples and of features a tree sees, share of the pairs not
 bought) was chosen on the targets 2017-07 to 2017-09. An earlier choice, of which nothing but the leaves is left, had

@@ -1,8 +1,9 @@
 """TIFUKNN on the demo's data: the published method that the ranker is judged beside. Not part of the product.
 
 Hu, He, Gao and Zhang, "Modeling Personalized Item Frequency Information for Next-basket Recommendation", SIGIR 2020;
-the arithmetic is that of ``benchmarks/quality/methods.py``. What differs from it: a group is 30 days of the calendar,
-counted back from the cutoff, and not a number of baskets, which was chosen for this data on 2017-09.
+neighbours are found as in ``benchmarks/quality/methods.py``. What differs from it: a group is 30 days of the calendar,
+counted back from the cutoff, and not a number of baskets; the oldest also holds all that is older; and a group's vector
+is the sum of its baskets, not their mean. So the reference's figures come out nearly (``benchmarks/protocol.py``).
 """
 
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ from scipy import sparse
 from benchmarks.quality.methods import chunks, nearest_users, neighbour_vectors
 from warehouse.contracts.silver import ORDER_LINES
 from warehouse.lake import Lake
-from warehouse.months import add_months, last_date, month_range
+from warehouse.months import last_date
 
 
 @dataclass(frozen=True)
 class CalendarTifuknn:
-    """Parameters: those that ``reference/quality-anchors.md`` gives, tuned there on 2017-09.
+    """Parameters: those of the project's reference, tuned there on 2017-09.
 
-    ``groups`` of ``group_days``; ``group_decay`` (r_g): a group's weight against the next; ``neighbours`` (k);
-    ``alpha``: the share of the customer's own vector. Within a group all baskets weigh alike (r_b of 1).
+    ``groups`` of ``group_days``, the oldest open; ``group_decay`` (r_g): a group's weight against the next;
+    ``neighbours`` (k); ``alpha``: the share of the customer's own vector. Within a group all baskets weigh alike (r_b
+    of 1).
     """
 
     groups: int = 7
@@ -40,19 +42,17 @@ def tifuknn_lists(
     """Lists made at the end of ``before``: prefix ("" products, "need_" needs) → ``customer_id, product_id, rank``.
 
     Args:
-        lake: holds ``silver/order_lines`` of the groups' months.
+        lake: holds ``silver/order_lines`` up to ``before``.
         goods: ``product_id, need`` of what may stand on a list.
         before: month at whose end the lists are made, YYYY-MM.
         k: length of a list.
         params: the method's parameters.
     """
     params = params or CalendarTifuknn()
-    span = params.groups * params.group_days
-    months = month_range(add_months(before, -(span // 28)), before)
     age = F.datediff(F.lit(last_date(before)), "ordered_date")
     rows = (
-        lake.read(ORDER_LINES, months)
-        .where((F.col("quantity") > 0) & (age < span))
+        lake.read(ORDER_LINES)
+        .where((F.col("quantity") > 0) & (F.col("month") <= before))
         .join(F.broadcast(goods), on="product_id", how="inner")
         .select("customer_id", "product_id", "need", age.alias("age"))
         .distinct()
@@ -89,8 +89,8 @@ def user_vectors(
 ) -> sparse.csr_array:
     """Every customer's vector of decayed frequencies: float64 ``shape`` (customers, items), sorted columns.
 
-    A group's vector is the mean of its baskets (0 or 1 an item); the customer's is the mean of the groups', each times
-    ``group_decay`` to the number of groups after it. A group without a basket counts as one of zeros.
+    A group's vector is the sum of its baskets (0 or 1 an item); the customer's is the mean of the groups', each times
+    ``group_decay`` to the number of groups after it.
 
     Args:
         customer: ``(rows,)``, position of the customer; rows are unique in (customer, item, age).
@@ -99,11 +99,8 @@ def user_vectors(
         shape: customers and items.
         params: the method's parameters.
     """
-    group = age_days // params.group_days
-    baskets = np.unique(np.stack([customer, group, age_days]), axis=1)
-    sizes = np.zeros((shape[0], params.groups))
-    np.add.at(sizes, (baskets[0], baskets[1]), 1)
-    weights = params.group_decay**group / params.groups / sizes[customer, group]
+    group = np.minimum(age_days // params.group_days, params.groups - 1)
+    weights = params.group_decay**group / params.groups
     vectors = sparse.csr_array((weights, (customer, item)), shape=shape)
     vectors.sum_duplicates()
     return vectors

@@ -15,11 +15,11 @@ from jobs.backtest import DISCOVERY, PRICED
 PARAMS = CalendarTifuknn(groups=2, group_days=30, group_decay=0.8)
 
 
-def test_a_group_s_baskets_weigh_alike_and_older_groups_less():
+def test_a_group_s_baskets_weigh_alike_and_older_groups_less_and_the_oldest_is_open():
     # Customer 0: two baskets in the last 30 days, item 0 in both, item 1 in one; a basket of item 1 before.
-    customer, item, age = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 0]), np.array([2, 9, 9, 40, 59])
+    customer, item, age = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 0]), np.array([2, 9, 9, 40, 300])
     vectors = user_vectors(customer, item, age, (2, 2), PARAMS).toarray()
-    assert vectors[0] == pytest.approx([(1 / 2 + 1 / 2) / 2, (1 / 2 + 0.8) / 2])
+    assert vectors[0] == pytest.approx([2 / 2, (1 + 0.8) / 2])
     assert vectors[1] == pytest.approx([0.8 / 2, 0])
 
 
