@@ -3,6 +3,7 @@
 What only AWS can prove, that the permissions suffice, is said in docs/deploy-aws.md.
 """
 
+import fnmatch
 import re
 import subprocess
 import sys
@@ -173,6 +174,19 @@ class TestLeastPrivilege:
                     assert "aws:SourceAccount" in statement["Condition"]["StringEquals"], name
 
 
+def _may_read(role: str, secret: str) -> bool:
+    """Whether a role may read a secret of this name; AWS adds a hyphen and six characters to it in the ARN."""
+    granted = [
+        _text(one)
+        for statement in _of_role(role)
+        if "secretsmanager:GetSecretValue" in _list(statement["Action"])
+        for one in _list(statement["Resource"])
+    ]
+    return any(
+        fnmatch.fnmatchcase(f"x:secret:{secret}-aB3dE6", f"x:secret:{one.partition(':secret:')[2]}") for one in granted
+    )
+
+
 _STEP_ROLES = ("Ingest", "Transform", "Publish")
 
 
@@ -245,8 +259,10 @@ class TestServices:
         role = _text(ROLES[f"{step}Role"]["Properties"]["RoleName"])
         assert request["executionRoleArn"] == f"arn:aws:iam::123456789012:role/{role}"
         properties = request["configurationOverrides"]["applicationConfiguration"][0]["properties"]
-        salt = properties["spark.emr-serverless.driverEnv.REPLENISH_PSEUDONYM_SALT"]
-        assert salt == f"EMR.secret@{_text(DATA['PseudonymSalt']['Properties']['Name'])}"
+        secrets = {text.removeprefix("EMR.secret@") for text in properties.values() if text.startswith("EMR.secret@")}
+        salt = _text(DATA["PseudonymSalt"]["Properties"]["Name"])
+        assert secrets == ({salt} if step == "Transform" else set())
+        assert all(_may_read(f"{step}Role", secret) for secret in secrets)
         assert settings.serving_store == f"dynamodb:{_text(DATA['ServingTable']['Properties']['TableName'])}"
         buckets = {_text(one["Properties"]["BucketName"]) for one in DATA.values() if one["Type"] == "AWS::S3::Bucket"}
         uris = (settings.landing, settings.lake, settings.vectors, settings.llm_staging_uri, settings.emr_staging_uri)
