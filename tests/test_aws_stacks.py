@@ -242,16 +242,27 @@ class TestServices:
             assert given & secret == set()
             assert referred <= secret
 
-    def test_web_server_and_daemon_are_given_the_same(self):
+    def test_web_server_and_daemon_are_given_the_database_and_no_more(self):
         containers = _containers()
-        assert containers["webserver"]["Environment"] == containers["daemon"]["Environment"]
+        assert _environment("webserver") == _environment("daemon")
         assert containers["webserver"]["Secrets"] == containers["daemon"]["Secrets"]
+        assert {one["Name"] for one in containers["daemon"]["Secrets"]} == {"REPLENISH_DAGSTER_POSTGRES_PASSWORD"}
+        assert _environment("daemon").items() - _environment("code").items() == {("CODE_SERVER", "127.0.0.1")}
+
+    def test_web_server_and_daemon_reach_the_one_code_server(self):
+        task = SERVICES["DagsterTask"]["Properties"]["ContainerDefinitions"]
+        assert [container["Name"] for container in task] == ["code", "webserver", "daemon"]
+        workspace = yaml.safe_load((STACKS.parents[1] / "workspace.containers.yaml").read_text())
+        port = str(workspace["load_from"][0]["grpc_server"]["port"])
+        code, *others = (container["Command"] for container in task)
+        assert code[code.index("-p") + 1] == port
+        assert all("workspace.containers.yaml" in command for command in others)
 
     @pytest.mark.parametrize(
         ("program", "step"), [("ingest", "Ingest"), ("candidates", "Transform"), ("publish", "Publish")]
     )
     def test_a_job_is_asked_for_with_names_that_the_other_stacks_know(self, tmp_path, monkeypatch, program, step):
-        for name, value in _environment("daemon").items():
+        for name, value in _environment("code").items():
             monkeypatch.setenv(name, value)
         settings = load_settings(home=tmp_path)
         request = emr.job_request(settings, [program, "--month", "2026-05"])
