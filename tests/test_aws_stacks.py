@@ -27,6 +27,7 @@ PARAMETERS = {
     "BusinessTz": "Europe/Berlin",
     "FirstMonth": "2026-01",
     "Llm": "policy",
+    "SparkConf": "spark.emr-serverless.driver.disk=120g",
     "Database.Endpoint.Address": "db.example",
 }
 # Actions that AWS grants on nothing narrower, and how they are bounded.
@@ -270,6 +271,7 @@ class TestServices:
         role = _text(ROLES[f"{step}Role"]["Properties"]["RoleName"])
         assert request["executionRoleArn"] == f"arn:aws:iam::123456789012:role/{role}"
         properties = request["configurationOverrides"]["applicationConfiguration"][0]["properties"]
+        assert properties["spark.emr-serverless.driver.disk"] == "120g"
         secrets = {text.removeprefix("EMR.secret@") for text in properties.values() if text.startswith("EMR.secret@")}
         salt = _text(DATA["PseudonymSalt"]["Properties"]["Name"])
         assert secrets == ({salt} if step == "Transform" else set())
