@@ -21,6 +21,7 @@ from dagster_pipes import PipesParams
 
 from jobs.report import JobReport
 from warehouse.errors import SettingsError
+from warehouse.object_store import region, split_uri
 from warehouse.settings import SECRETS, Settings
 
 IMAGE_ROOT = "/opt/replenish"
@@ -28,13 +29,15 @@ IMAGE_ROOT = "/opt/replenish"
 
 POLL_S = 5.0
 """Seconds between two looks at a job, and at its messages."""
+TRANSFORM = "transform"
+"""The step of most programs."""
 STEPS = {"ingest": "ingest", "publish": "publish"}
-"""Programs that write where no other does; all others are the step ``transform``. A step can have a role of its own."""
+"""Programs that write where no other does; all others are :data:`TRANSFORM`. A step can have a role of its own."""
 
 _ON_S3 = ("landing_uri", "lake_uri", "vectors_uri")
 _LEFT_HERE = SECRETS | {
-    # The job has a machine of its own, and Spark of the cluster.
-    *("home", "spark_master", "spark_driver_memory", "ivy_settings"),
+    # The job has a machine of its own, and Spark of the cluster; it is told `aws`, whatever this process is.
+    *("env", "home", "spark_master", "spark_driver_memory", "ivy_settings"),
     *("compute", "emr_role_arn", "emr_staging_uri", "emr_secrets"),
     *("dagster_postgres_host", "dagster_postgres_port", "dagster_postgres_db", "dagster_postgres_user"),
     "dagster_logs_uri",
@@ -49,14 +52,14 @@ class _Messages(PipesS3MessageReader):
     """Reads a job's messages below a prefix, and keeps them where the job fails and its client raises."""
 
     def __init__(self, uri: str, interval_s: float) -> None:
-        bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
+        bucket, self._prefix = split_uri(uri)
         super().__init__(bucket=bucket, client=boto3.client("s3"), interval=interval_s)
         self._handler: PipesMessageHandler | None = None
 
     @contextmanager
     def get_params(self) -> Iterator[PipesParams]:
         with super().get_params() as params:
-            yield {**params, "key_prefix": "/".join(filter(None, (self._prefix.strip("/"), params["key_prefix"])))}
+            yield {**params, "key_prefix": "/".join(filter(None, (self._prefix, params["key_prefix"])))}
 
     def read_messages(self, handler: PipesMessageHandler) -> AbstractContextManager[PipesParams]:
         self._handler = handler
@@ -114,20 +117,31 @@ def job_request(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     _check(settings)
     program, *arguments = command
     spark_submit = {"entryPoint": f"local://{IMAGE_ROOT}/jobs/{program}.py", "entryPointArguments": arguments}
-    properties = {"classification": "spark-defaults", "properties": spark_properties(settings)}
+    properties = {"classification": "spark-defaults", "properties": spark_properties(settings, program)}
     return {
         "applicationId": settings.compute.removeprefix("emr-serverless:"),
-        "executionRoleArn": (settings.emr_role_arn or "").replace("{step}", STEPS.get(program, "transform")),
+        "executionRoleArn": (settings.emr_role_arn or "").replace("{step}", step_of(program)),
         "name": " ".join(command),
         "jobDriver": {"sparkSubmit": spark_submit},
         "configurationOverrides": {"applicationConfiguration": [properties]},
     }
 
 
-def spark_properties(settings: Settings) -> dict[str, str]:
-    """The environment of a job's driver and of its Python workers, as EMR's Spark properties."""
+def step_of(program: str) -> str:
+    """The step whose role a program runs as."""
+    return STEPS.get(program, TRANSFORM)
+
+
+def spark_properties(settings: Settings, program: str) -> dict[str, str]:
+    """EMR's Spark properties for a job: the environment of its driver and Python workers, and the settings' own.
+
+    Secrets go to the step ``transform`` alone: only its programs read one, and only its role may.
+    """
     python = f"{IMAGE_ROOT}/.venv/bin/python"
     everywhere = {"PYSPARK_PYTHON": python, "PYTHONPATH": IMAGE_ROOT}
+    if name := region(None):
+        # PyArrow asks nobody: unless a variable says so, it takes another region than the buckets'.
+        everywhere |= {"AWS_REGION": name, "AWS_DEFAULT_REGION": name}
     driver = {
         "PYSPARK_DRIVER_PYTHON": python,
         "REPLENISH_SPARK_MASTER": "submit",
@@ -137,12 +151,14 @@ def spark_properties(settings: Settings) -> dict[str, str]:
     }
     chosen = settings.model_dump(mode="json", include=settings.model_fields_set - _LEFT_HERE, exclude_none=True)
     driver |= {f"REPLENISH_{name.upper()}": _text(value) for name, value in chosen.items()}
-    for pair in settings.emr_secrets:
-        variable, _, secret = pair.partition("=")
-        driver[variable] = f"EMR.secret@{secret}"
+    if step_of(program) == TRANSFORM:
+        pairs = (pair.partition("=") for pair in settings.emr_secrets)
+        driver |= {variable: f"EMR.secret@{secret}" for variable, _, secret in pairs}
     return {
         **{f"spark.emr-serverless.driverEnv.{name}": value for name, value in {**everywhere, **driver}.items()},
         **{f"spark.executorEnv.{name}": value for name, value in everywhere.items()},
+        # Said here too: what sizes a driver or an executor counts before the driver can say it.
+        **settings.spark_conf,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from warehouse.errors import ReplenishError, SettingsError
+from warehouse.object_store import split_uri
 from warehouse.settings import Settings, load_settings
 
 _CONFIG = """\
@@ -79,8 +80,8 @@ def _places(settings: Settings) -> dict[str, Any]:
         }
         places["storage"] = {"postgres": {"postgres_db": database}}
     if settings.dagster_logs_uri:
-        bucket, _, prefix = settings.dagster_logs_uri.removeprefix("s3://").partition("/")
-        target = {"bucket": bucket, "prefix": prefix.strip("/") or "dagster"}
+        bucket, prefix = split_uri(settings.dagster_logs_uri)
+        target = {"bucket": bucket, "prefix": prefix or "dagster"}
         if settings.s3_endpoint:
             target["endpoint_url"] = settings.s3_endpoint
         logs = {"module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": target}

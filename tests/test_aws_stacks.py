@@ -3,6 +3,7 @@
 What only AWS can prove, that the permissions suffice, is said in docs/deploy-aws.md.
 """
 
+import fnmatch
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ PARAMETERS = {
     "BusinessTz": "Europe/Berlin",
     "FirstMonth": "2026-01",
     "Llm": "policy",
+    "SparkConf": "spark.emr-serverless.driver.disk=120g",
     "Database.Endpoint.Address": "db.example",
 }
 # Actions that AWS grants on nothing narrower, and how they are bounded.
@@ -173,6 +175,19 @@ class TestLeastPrivilege:
                     assert "aws:SourceAccount" in statement["Condition"]["StringEquals"], name
 
 
+def _may_read(role: str, secret: str) -> bool:
+    """Whether a role may read a secret of this name; AWS adds a hyphen and six characters to it in the ARN."""
+    granted = [
+        _text(one)
+        for statement in _of_role(role)
+        if "secretsmanager:GetSecretValue" in _list(statement["Action"])
+        for one in _list(statement["Resource"])
+    ]
+    return any(
+        fnmatch.fnmatchcase(f"x:secret:{secret}-aB3dE6", f"x:secret:{one.partition(':secret:')[2]}") for one in granted
+    )
+
+
 _STEP_ROLES = ("Ingest", "Transform", "Publish")
 
 
@@ -228,16 +243,27 @@ class TestServices:
             assert given & secret == set()
             assert referred <= secret
 
-    def test_web_server_and_daemon_are_given_the_same(self):
+    def test_web_server_and_daemon_are_given_the_database_and_no_more(self):
         containers = _containers()
-        assert containers["webserver"]["Environment"] == containers["daemon"]["Environment"]
+        assert _environment("webserver") == _environment("daemon")
         assert containers["webserver"]["Secrets"] == containers["daemon"]["Secrets"]
+        assert {one["Name"] for one in containers["daemon"]["Secrets"]} == {"REPLENISH_DAGSTER_POSTGRES_PASSWORD"}
+        assert _environment("daemon").items() - _environment("code").items() == {("CODE_SERVER", "127.0.0.1")}
+
+    def test_web_server_and_daemon_reach_the_one_code_server(self):
+        task = SERVICES["DagsterTask"]["Properties"]["ContainerDefinitions"]
+        assert [container["Name"] for container in task] == ["code", "webserver", "daemon"]
+        workspace = yaml.safe_load((STACKS.parents[1] / "workspace.containers.yaml").read_text())
+        port = str(workspace["load_from"][0]["grpc_server"]["port"])
+        code, *others = (container["Command"] for container in task)
+        assert code[code.index("-p") + 1] == port
+        assert all("workspace.containers.yaml" in command for command in others)
 
     @pytest.mark.parametrize(
         ("program", "step"), [("ingest", "Ingest"), ("candidates", "Transform"), ("publish", "Publish")]
     )
     def test_a_job_is_asked_for_with_names_that_the_other_stacks_know(self, tmp_path, monkeypatch, program, step):
-        for name, value in _environment("daemon").items():
+        for name, value in _environment("code").items():
             monkeypatch.setenv(name, value)
         settings = load_settings(home=tmp_path)
         request = emr.job_request(settings, [program, "--month", "2026-05"])
@@ -245,8 +271,11 @@ class TestServices:
         role = _text(ROLES[f"{step}Role"]["Properties"]["RoleName"])
         assert request["executionRoleArn"] == f"arn:aws:iam::123456789012:role/{role}"
         properties = request["configurationOverrides"]["applicationConfiguration"][0]["properties"]
-        salt = properties["spark.emr-serverless.driverEnv.REPLENISH_PSEUDONYM_SALT"]
-        assert salt == f"EMR.secret@{_text(DATA['PseudonymSalt']['Properties']['Name'])}"
+        assert properties["spark.emr-serverless.driver.disk"] == "120g"
+        secrets = {text.removeprefix("EMR.secret@") for text in properties.values() if text.startswith("EMR.secret@")}
+        salt = _text(DATA["PseudonymSalt"]["Properties"]["Name"])
+        assert secrets == ({salt} if step == "Transform" else set())
+        assert all(_may_read(f"{step}Role", secret) for secret in secrets)
         assert settings.serving_store == f"dynamodb:{_text(DATA['ServingTable']['Properties']['TableName'])}"
         buckets = {_text(one["Properties"]["BucketName"]) for one in DATA.values() if one["Type"] == "AWS::S3::Bucket"}
         uris = (settings.landing, settings.lake, settings.vectors, settings.llm_staging_uri, settings.emr_staging_uri)

@@ -153,6 +153,32 @@ class TestCompose:
             for other, how in service.get("depends_on", {}).items():
                 assert SERVICES[other]["restart"] == ("no" if "completed" in how["condition"] else "unless-stopped")
 
+    def test_web_server_and_daemon_reach_the_one_code_server(self):
+        (location,) = yaml.safe_load((REPOSITORY / "workspace.containers.yaml").read_text())["load_from"]
+        server = location["grpc_server"]
+        for name in ("webserver", "daemon"):
+            assert "workspace.containers.yaml" in SERVICES[name]["command"]
+            assert SERVICES[name]["environment"][server["host"]["env"]] == "code"
+        assert str(server["port"]) in SERVICES["code"]["command"]
+        assert SERVICES["code"]["command"][-1] == "orchestration.definitions"
+
+    @pytest.mark.parametrize(
+        ("serving", "made"),
+        [
+            ("dynamodb:lists", ["warehouse.buckets", "warehouse.serving.dynamodb_table"]),
+            ("lmdb:/x", ["warehouse.buckets"]),
+        ],
+    )
+    def test_a_table_is_made_only_where_lists_go_to_one(self, tmp_path, serving, made):
+        assert _ran(SERVICES["stores"]["command"], tmp_path, REPLENISH_SERVING=serving) == (0, made)
+
+    def test_no_table_is_made_where_the_buckets_could_not_be(self, tmp_path):
+        given = {"REPLENISH_SERVING": "dynamodb:lists", "FAILS": "warehouse.buckets"}
+        assert _ran(SERVICES["stores"]["command"], tmp_path, **given) == (1, ["warehouse.buckets"])
+
+    def test_the_api_cannot_write_to_the_home(self):
+        assert SERVICES["api"]["volumes"] == ["home:/home/replenish/data:ro"]
+
     def test_volumes_are_declared(self):
         used = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
         assert used == set(COMPOSE["volumes"])
@@ -184,6 +210,18 @@ def _is_pinned(image: str) -> bool:
 
 def _sources(instruction: Instruction) -> list[str]:
     return [word for word in instruction.text.split() if not word.startswith("--")][:-1]
+
+
+def _ran(command: list[str], folder: Path, **environment: str) -> tuple[int, list[str]]:
+    """A service's command with a ``python`` that only notes its module: the status, and the modules in order."""
+    python = folder / "python"
+    python.write_text('#!/bin/sh\necho "$2"\ntest "$2" != "${FAILS:-}"\n')
+    python.chmod(0o755)
+    # Compose's way to write a dollar sign.
+    words = [word.replace("$$", "$") for word in command]
+    environment = {"PATH": f"{folder}:{os.defpath}", **environment}
+    run = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return run.returncode, run.stdout.split()
 
 
 _LOADER = """package main
@@ -265,15 +303,31 @@ class TestRehearsal:
         shutil.copytree(REPOSITORY, tmp_path, ignore=shutil.ignore_patterns(*ignored, ".venv"), dirs_exist_ok=True)
         # What its set-up makes is what this test runs in.
         (tmp_path / ".venv").symlink_to(sys.prefix)
-        image.environment["DAGSTER_HOME"] = f"{tmp_path}/home/dagster"
-        daemon = SERVICES["daemon"]
-        with image.started() as client:
-            query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
-            answer = client.post("/graphql", json={"query": query}).json()
-            jobs = {job["name"] for job in answer["data"]["repositoriesOrError"]["nodes"][0]["jobs"]}
-            assert {"ingest", "history", "decisions", "monthly"} <= jobs
-            with image.running(daemon["command"]) as process:
-                assert image.comes_true(daemon["healthcheck"]["test"][1:], process)
+        image.environment |= {"DAGSTER_HOME": f"{tmp_path}/home/dagster", "CODE_SERVER": "127.0.0.1"}
+        code, webserver, daemon = (SERVICES[name] for name in ("code", "webserver", "daemon"))
+        port = _free_port()
+        workspace = tmp_path / "workspace.containers.yaml"
+        workspace.write_text(workspace.read_text().replace("4000", port))
+        with image.running(_on_port(code["command"], "4000", port)) as server:
+            assert image.comes_true(_on_port(code["healthcheck"]["test"][1:], "4000", port), server)
+            with image.started(webserver["command"]) as client:
+                query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { jobs { name } } } } }"
+                answer = client.post("/graphql", json={"query": query}).json()
+                jobs = {job["name"] for job in answer["data"]["repositoriesOrError"]["nodes"][0]["jobs"]}
+                assert {"ingest", "history", "decisions", "monthly"} <= jobs
+                with image.running(daemon["command"]) as process:
+                    assert image.comes_true(daemon["healthcheck"]["test"][1:], process)
+
+
+def _free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def _on_port(command: list[str], port: str, other: str) -> list[str]:
+    """The command for this machine alone, with another port."""
+    return ["127.0.0.1" if word == "0.0.0.0" else other if word == port else word for word in command]
 
 
 class _Image:
@@ -314,14 +368,12 @@ class _Image:
         return set(run.stdout.split())
 
     @contextmanager
-    def started(self) -> Iterator[httpx.Client]:
-        """The image's own command on a free port, until the ``with`` ends; its health check holds by then."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        exposed = _last(self.stage, "EXPOSE")
-        entry, command = (json.loads(_last(self.stage, word) or "[]") for word in ("ENTRYPOINT", "CMD"))
-        command = ["127.0.0.1" if word == "0.0.0.0" else port if word == exposed else word for word in command]
+    def started(self, command: list[str] | None = None) -> Iterator[httpx.Client]:
+        """A command, or else the image's own, on a free port, until the ``with`` ends; it is healthy by then."""
+        port = _free_port()
+        exposed = _last(self.stage, "EXPOSE") or ""
+        entry, own = (json.loads(_last(self.stage, word) or "[]") for word in ("ENTRYPOINT", "CMD"))
+        command = _on_port(command or own, exposed, port)
         health = json.loads(_last(self.stage, "HEALTHCHECK").partition("CMD ")[2])
         with self.running([*entry, *command]) as process:
             assert self.comes_true([word.replace(f":{exposed}/", f":{port}/") for word in health], process)

@@ -96,9 +96,9 @@ class TestRequest:
 
     def test_settings_go_along_but_neither_secrets_nor_what_is_this_machines(self, tmp_path, remote):
         secret = {"pseudonym_salt": SALT, "llm_api_key": SALT, "api_keys": SALT, "dagster_postgres_password": SALT}
-        settings = load_settings(home=tmp_path, **OVERRIDES, **secret, pantry_guard="true", list_size="12")
-        properties = emr.spark_properties(settings)
-        assert SALT not in str(emr.job_request(settings, ["publish", "--month", "2017-05"]))
+        settings = load_settings(home=tmp_path, **OVERRIDES, **secret, env="local", pantry_guard="true", list_size="12")
+        properties = emr.spark_properties(settings, "list_requests")
+        assert SALT not in str(emr.job_request(settings, ["list_requests", "--month", "2017-05"]))
         driver = "spark.emr-serverless.driverEnv.REPLENISH_"
         told = {name.removeprefix(driver): value for name, value in properties.items() if name.startswith(driver)}
         assert told == {
@@ -122,8 +122,29 @@ class TestRequest:
         roles = [emr.job_request(settings, command)["executionRoleArn"].rpartition("-")[2] for command in commands]
         assert roles == ["ingest", "transform", "publish"]
 
+    def test_a_secret_goes_to_the_step_that_reads_it_alone(self, remote):
+        told = {
+            program: "EMR.secret@replenish/salt" in emr.spark_properties(remote, program).values()
+            for program in ("ingest", "list_requests", "publish")
+        }
+        assert told == {"ingest": False, "list_requests": True, "publish": False}
+
+    def test_drivers_and_executors_are_told_the_region(self, remote, monkeypatch):
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        properties = emr.spark_properties(remote, "candidates")
+        places = ("spark.emr-serverless.driverEnv", "spark.executorEnv")
+        told = {properties[f"{place}.{name}"] for place in places for name in ("AWS_REGION", "AWS_DEFAULT_REGION")}
+        assert told == {"eu-central-1"}
+
+    def test_spark_properties_of_the_settings_are_there_before_the_driver_starts(self, tmp_path):
+        conf = "spark.emr-serverless.driver.disk=100g,spark.executor.memory=14g"
+        settings = load_settings(home=tmp_path, **OVERRIDES, spark_conf=conf)
+        properties = emr.spark_properties(settings, "publish")
+        assert properties["spark.emr-serverless.driver.disk"] == "100g"
+        assert properties["spark.executor.memory"] == "14g"
+
     def test_what_the_settings_say_of_the_decision_is_read_back_the_same(self, tmp_path, remote, monkeypatch):
-        for name, value in emr.spark_properties(remote).items():
+        for name, value in emr.spark_properties(remote, "candidates").items():
             monkeypatch.setenv(name.rpartition(".")[2], value)
         there = load_settings()
         assert there.business_tz == remote.business_tz

@@ -284,8 +284,21 @@ class TestSession:
         conf = "spark.sql.shuffle.partitions=7, spark.executor.memory=2g"
         config = spark.session_config(load_settings(home=tmp_path, spark_master="submit", spark_conf=conf))
         assert (config["spark.sql.shuffle.partitions"], config["spark.executor.memory"]) == ("7", "2g")
-        with pytest.raises(SettingsError, match=r"REPLENISH_SPARK_CONF is 'nonsense': takes name=value"):
-            load_settings(home=tmp_path, spark_conf="nonsense")
+
+    @pytest.mark.parametrize(
+        ("conf", "told"),
+        [
+            ("spark.executor.cores=4, hunter2", "'spark.executor.cores=…,…': takes name=value, comma-separated"),
+            ("spark.hadoop.fs.s3a.secret.key=hunter2", "'spark.hadoop.fs.s3a.secret.key=…': takes no secret"),
+            ("spark.hadoop.fs.s3a.access.key=hunter2", "'spark.hadoop.fs.s3a.access.key=…': takes no secret"),
+            ("spark.ssl.keyPassword=hunter2", "'spark.ssl.keyPassword=…': takes no secret"),
+        ],
+    )
+    def test_spark_properties_take_no_secret_and_show_no_value(self, tmp_path, conf, told):
+        with pytest.raises(SettingsError) as error:
+            load_settings(home=tmp_path, spark_conf=conf)
+        assert f"REPLENISH_SPARK_CONF is {told}" in str(error.value)
+        assert "hunter2" not in str(error.value)
 
     def test_a_master_that_nobody_runs_is_named_at_once(self, spark_settings):
         settings = spark_settings.model_copy(update={"spark_master": "spark://127.0.0.1:9"})

@@ -6,11 +6,9 @@ and with a lifecycle; a bucket made here would have none of that.
 
 import sys
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
+from warehouse.errors import ReplenishError, SettingsError
+from warehouse.object_store import open_client, split_uri, stores_on_s3
+from warehouse.object_store_errors import asking
 from warehouse.settings import Settings, load_settings
 
 
@@ -18,22 +16,24 @@ def make_buckets(settings: Settings) -> list[str]:
     """Makes those that are missing; returns their names.
 
     Raises:
-        SettingsError: no S3 server is named.
-        StoreUnavailable: it does not answer, or refuses.
+        SettingsError: no S3 server is named, or a bucket cannot have that name.
+        AccessRefused: it does not accept the credentials, or does not let them make a bucket.
+        StoreUnavailable: it does not answer.
     """
-    if not settings.s3_endpoint:
+    endpoint = settings.s3_endpoint
+    if not endpoint:
         raise SettingsError("REPLENISH_S3_ENDPOINT is not set: on AWS deploy/aws/data.yaml makes the buckets")
-    uris = (settings.landing, settings.lake, settings.vectors, settings.llm_staging_uri or "")
-    wanted = sorted({uri.removeprefix("s3://").partition("/")[0] for uri in uris if uri.startswith("s3://")})
-    patience = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-    try:
-        client = boto3.client("s3", endpoint_url=settings.s3_endpoint, config=patience)
+    uris = stores_on_s3(settings)
+    if settings.llm_staging_uri:
+        uris["REPLENISH_LLM_STAGING_URI"] = settings.llm_staging_uri
+    wanted = {split_uri(uri)[0]: f"{variable} is {uri!r}" for variable, uri in uris.items()}
+    with asking(f"REPLENISH_S3_ENDPOINT is {endpoint!r}", "", endpoint):
+        client = open_client(endpoint)
         have = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-        missing = [name for name in wanted if name not in have]
-        for name in missing:
-            client.create_bucket(Bucket=name)
-    except (BotoCoreError, ClientError) as error:
-        raise StoreUnavailable(f"the S3 server at {settings.s3_endpoint} cannot be used: {error}") from error
+    missing = sorted(wanted.keys() - have)
+    for bucket in missing:
+        with asking(wanted[bucket], bucket, endpoint):
+            client.create_bucket(Bucket=bucket)
     return missing
 
 

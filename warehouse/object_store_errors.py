@@ -72,13 +72,27 @@ def ask(variable: str, uri: str, endpoint: str | None) -> None:
     Raises:
         AccessRefused, SettingsError, StoreUnavailable: see :func:`require_store`.
     """
+    bucket, prefix = split_uri(uri)
+    with asking(f"{variable} is {uri!r}", bucket, endpoint or "AWS"):
+        open_client(endpoint).list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+
+
+@contextmanager
+def asking(told: str, bucket: str, where: str) -> Iterator[None]:
+    """Turns boto3's errors within the block into ours.
+
+    Args:
+        told: how the text begins: what is set, for example ``REPLENISH_LAKE_URI is 's3://…'``.
+        bucket: the bucket that is asked for.
+        where: the server's address, or ``AWS``.
+
+    Raises:
+        AccessRefused, SettingsError, StoreUnavailable: see :func:`require_store`.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, prefix = split_uri(uri)
-    told = f"{variable} is {uri!r}"
-    where = endpoint or "AWS"
     try:
-        open_client(endpoint).list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
+        yield
     except ClientError as error:
         raise _refusal(error, told, bucket, where) from None
     except BotoCoreError as error:
@@ -110,16 +124,15 @@ def require_kept_commits(settings: Settings) -> None:
 
 
 def _is_refused(endpoint: str, bucket: str, key: str) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
-    try:
-        open_client(endpoint).put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
-    except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
-            return True
-        raise _refusal(error, f"REPLENISH_LAKE_URI is 's3://{bucket}/…'", bucket, endpoint) from None
-    except BotoCoreError as error:
-        raise _trouble(error, f"REPLENISH_LAKE_URI is 's3://{bucket}/…'", endpoint) from None
+    with asking(f"REPLENISH_LAKE_URI is 's3://{bucket}/…'", bucket, endpoint):
+        try:
+            open_client(endpoint).put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
+                return True
+            raise
     return False
 
 

@@ -24,6 +24,7 @@ Uri = Annotated[str, Field(pattern=_URI)]
 
 SECRETS = frozenset({"api_keys", "llm_api_key", "pseudonym_salt", "dagster_postgres_password"})
 """Settings whose values are shown in no message and written to no file."""
+_SECRET_NAME = re.compile(r"secret|password|token|access.?key", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
@@ -187,6 +188,14 @@ class Settings(BaseSettings):
             raise ValueError("takes name=value, comma-separated")
         return {name.strip(): text.strip() for name, _, text in pairs}
 
+    @field_validator("spark_conf")
+    @classmethod
+    def _no_secret_conf(cls, value: dict[str, str]) -> dict[str, str]:
+        if any(_SECRET_NAME.search(name) for name in value):
+            # Spark shows its properties, and EMR keeps those of its jobs.
+            raise ValueError("takes no secret; AWS keys come from AWS's own chain, others from spark-defaults.conf")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute_home(cls, value: Path) -> Path:
@@ -245,6 +254,16 @@ def _explain(item: dict) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     field = Settings.model_fields.get(name)
     takes = field.description if field else "see docs/operations.md"
-    got = "a secret value" if name in SECRETS else repr(item["input"])
+    if name in SECRETS:
+        got = "a secret value"
+    else:
+        got = _names_of(item["input"]) if name == "spark_conf" else repr(item["input"])
     detail = re.sub(r"^Value error, ", "", item["msg"])
     return f"REPLENISH_{name.upper()} is {got}: {detail}. It takes: {takes}"
+
+
+def _names_of(conf: object) -> str:
+    """Spark properties without their values, which may hold a secret, as may what is no property."""
+    parts = conf if isinstance(conf, dict) else str(conf).split(",")
+    names = (part.partition("=")[0].strip() for part in parts)
+    return repr(",".join(f"{name}=…" if re.fullmatch(r"spark\.[\w.-]+", name) else "…" for name in names))

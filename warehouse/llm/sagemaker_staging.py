@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from warehouse.llm.contract import PendingShard, custom_id_of, from_jsonl, to_jsonl
 from warehouse.llm.sagemaker_errors import UNREACHABLE
+from warehouse.object_store import split_uri
 
 if TYPE_CHECKING:
     from warehouse.llm.sagemaker_client import TransformParams
@@ -66,7 +67,7 @@ class Staging:
     def __init__(self, s3: Any, uri: str, month: str) -> None:
         self.month = month
         self._s3 = s3
-        self._bucket, _, prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
+        self._bucket, prefix = split_uri(uri)
         self._root = f"{prefix}/{month}".lstrip("/")
         self._listed: tuple[str, dict[str, str]] = ("", {})
 
