@@ -21,6 +21,7 @@ from dagster_pipes import PipesParams
 
 from jobs.report import JobReport
 from warehouse.errors import SettingsError
+from warehouse.object_store import region
 from warehouse.settings import SECRETS, Settings
 
 IMAGE_ROOT = "/opt/replenish"
@@ -50,7 +51,7 @@ class _Messages(PipesS3MessageReader):
 
     def __init__(self, uri: str, interval_s: float) -> None:
         bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
-        super().__init__(bucket=bucket, client=boto3.client("s3"), interval=interval_s)
+        super().__init__(bucket=bucket, client=boto3.client("s3", region_name=region(None)), interval=interval_s)
         self._handler: PipesMessageHandler | None = None
 
     @contextmanager
@@ -89,7 +90,8 @@ def run_on_emr(context: dg.AssetExecutionContext, settings: Settings, command: S
     """
     request = job_request(settings, command)
     messages = _Messages(settings.emr_staging_uri or "", POLL_S)
-    client = _Client(message_reader=messages, poll_interval=POLL_S)
+    service = boto3.client("emr-serverless", region_name=region(None))
+    client = _Client(service, message_reader=messages, poll_interval=POLL_S)
     try:
         done = client.run(context=context, start_job_run_params=request)
     except RuntimeError as error:

@@ -11,7 +11,9 @@ import pytest
 
 from warehouse import object_store, object_store_errors
 from warehouse.errors import AccessRefused, SettingsError, StoreUnavailable
+from warehouse.llm import sagemaker_client
 from warehouse.object_store_errors import ask, explained, require_kept_commits, require_store
+from warehouse.serving.dynamodb_table import Table
 from warehouse.settings import Settings, load_settings
 
 ENDPOINT = "http://127.0.0.1:9"
@@ -88,6 +90,12 @@ def test_at_aws_addresses_and_tls_are_the_clients_own(credentials, tmp_path):
     assert "allow_http" not in object_store.object_store_options(None)
     assert object_store.arrow_options(None)["region"] == "eu-west-1"
     assert "endpoint_override" not in object_store.arrow_options(None)
+
+
+def test_aws_s_other_services_are_asked_in_the_same_region(credentials):
+    credentials.setenv("AWS_REGION", "eu-west-1")
+    assert Table("lists").client.meta.region_name == "eu-west-1"
+    assert sagemaker_client._open_client("sagemaker").meta.region_name == "eu-west-1"
 
 
 def test_what_only_boto3_finds_is_handed_over(credentials, tmp_path):
