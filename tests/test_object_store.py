@@ -15,6 +15,7 @@ from warehouse.llm import sagemaker_client
 from warehouse.object_store_errors import ask, explained, require_kept_commits, require_store
 from warehouse.serving.dynamodb_table import Table
 from warehouse.settings import Settings, load_settings
+from warehouse.spark import session_config
 
 ENDPOINT = "http://127.0.0.1:9"
 LAKE = "REPLENISH_LAKE_URI"
@@ -96,6 +97,14 @@ def test_aws_s_other_services_are_asked_in_the_same_region(credentials):
     credentials.setenv("AWS_REGION", "eu-west-1")
     assert Table("lists").client.meta.region_name == "eu-west-1"
     assert sagemaker_client._open_client("sagemaker").meta.region_name == "eu-west-1"
+
+
+def test_executors_are_told_the_region_of_the_driver(credentials, tmp_path):
+    credentials.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    on_s3 = load_settings(home=tmp_path, spark_master="submit", lake_uri="s3://bucket/lake")
+    assert session_config(on_s3)["spark.executorEnv.AWS_REGION"] == "eu-west-1"
+    credentials.delenv("AWS_DEFAULT_REGION")
+    assert "spark.executorEnv.AWS_REGION" not in session_config(on_s3)
 
 
 def test_what_only_boto3_finds_is_handed_over(credentials, tmp_path):
