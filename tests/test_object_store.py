@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import exit_on_error, job_process
 from warehouse import object_store, object_store_errors
 from warehouse.errors import AccessRefused, SettingsError, StoreUnavailable
 from warehouse.llm import sagemaker_client
@@ -191,6 +192,23 @@ def test_a_failure_half_way_is_explained_by_the_store_that_is_gone(tmp_path):
             raise KeyError("the store is well")
     with pytest.raises(StoreUnavailable, match="REPLENISH_LAKE_URI is 's3://bucket/lake'"), explained():
         raise KeyError("two hundred lines of Java")
+
+
+def test_a_job_that_fails_asks_each_store_once(credentials, capsys):
+    asked = []
+
+    def ask(*store: object) -> None:
+        asked.append(store)
+        raise StoreUnavailable("the store is gone")
+
+    credentials.setattr(object_store_errors, "ask", ask)
+    object_store_errors._answered.add((LAKE, "s3://bucket/lake", ENDPOINT))
+    for process in (job_process, exit_on_error):
+        with pytest.raises(SystemExit), process():
+            raise KeyError("two hundred lines of Java")
+        assert asked.pop() == (LAKE, "s3://bucket/lake", ENDPOINT)
+        assert asked == []
+        assert capsys.readouterr().err == "error: the store is gone\n"
 
 
 @pytest.mark.timeout(30)
