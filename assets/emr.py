@@ -53,7 +53,7 @@ class _Messages(PipesS3MessageReader):
 
     def __init__(self, uri: str, interval_s: float) -> None:
         bucket, self._prefix = split_uri(uri)
-        super().__init__(bucket=bucket, client=boto3.client("s3"), interval=interval_s)
+        super().__init__(bucket=bucket, client=boto3.client("s3", region_name=region(None)), interval=interval_s)
         self._handler: PipesMessageHandler | None = None
 
     @contextmanager
@@ -92,7 +92,8 @@ def run_on_emr(context: dg.AssetExecutionContext, settings: Settings, command: S
     """
     request = job_request(settings, command)
     messages = _Messages(settings.emr_staging_uri or "", POLL_S)
-    client = _Client(message_reader=messages, poll_interval=POLL_S)
+    service = boto3.client("emr-serverless", region_name=region(None))
+    client = _Client(service, message_reader=messages, poll_interval=POLL_S)
     try:
         done = client.run(context=context, start_job_run_params=request)
     except RuntimeError as error:

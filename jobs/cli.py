@@ -54,7 +54,7 @@ def job_process() -> Iterator[Tell]:
         What to call with each report: prints it, and tells the Dagster that launched the process, if any did.
     """
     # Inside: Dagster is told what a store's failure means, not what the client raised.
-    with exit_on_error(), telling_dagster() as tell_dagster, explained():
+    with _ending(), telling_dagster() as tell_dagster, explained():
 
         def tell(report: JobReport) -> None:
             print(report.line(), flush=True)
@@ -66,9 +66,14 @@ def job_process() -> Iterator[Tell]:
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """Ends the process with a :class:`ReplenishError`'s text and status 1, without a traceback."""
+    with _ending(), explained():
+        yield
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
     try:
-        with explained():
-            yield
+        yield
     except ReplenishError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -23,6 +23,7 @@ from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
 from warehouse.contracts.gold import CANDIDATES, DISCOVERIES, LIST_REQUESTS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
+from warehouse.errors import MissingMonth
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake
 from warehouse.llm.clients import model_of
@@ -69,8 +70,11 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     """Replaces the request shards and the rows of ``gold/list_requests`` of the months.
 
     Raises:
-        MissingMonth: a month has no candidates.
+        MissingMonth: a month has no candidates; or lists may carry discoveries, and nobody ever looked for any.
     """
+    # One month of them may rightly be empty; that it was left out shows in the report only.
+    if settings.discoveries and not lake.exists(DISCOVERIES):
+        raise MissingMonth(f"{DISCOVERIES.name} does not exist, and REPLENISH_DISCOVERIES is set: materialize it first")
     rows: dict[str, int] = {}
     shards: dict[str, int] = {}
     over_budget: dict[str, int] = {}
@@ -83,7 +87,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         rows[month] = lake.replace_months(LIST_REQUESTS, requests, [month])
         found = lake.read(LIST_REQUESTS, [month]).agg(F.count_distinct("shard"), F.sum("over_budget")).first()
         shards[month], over_budget[month] = found[0], found[1] or 0
-    details = {"shards": shards, "over_budget": over_budget, "template": TEMPLATE_VERSION}
+    details: dict[str, object] = {"shards": shards, "over_budget": over_budget, "template": TEMPLATE_VERSION}
+    if settings.discoveries:
+        details["without_discoveries"] = sorted(set(months) - lake.count_by_month(DISCOVERIES, months).keys())
     return JobReport(LIST_REQUESTS.name, rows, details)
 
 

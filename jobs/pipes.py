@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from jobs.report import JobReport
 from warehouse.errors import ReplenishError, TransientError
+from warehouse.object_store import region
 
 if TYPE_CHECKING:
     from dagster_pipes import PipesContext, PipesMessageWriter
@@ -52,7 +53,7 @@ def _message_writer() -> "PipesMessageWriter":
         return PipesDefaultMessageWriter()
     import boto3
 
-    return PipesS3MessageWriter(boto3.client("s3"), interval=2)
+    return PipesS3MessageWriter(boto3.client("s3", region_name=region(None)), interval=2)
 
 
 @contextmanager

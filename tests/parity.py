@@ -26,7 +26,7 @@ from warehouse.contracts import TABLES
 from warehouse.contracts.table import Table
 from warehouse.contracts.vectors import CUSTOMER_PROFILES, PRODUCT_EMBEDDINGS
 from warehouse.lake import Lake
-from warehouse.serving.store import open_store
+from warehouse.serving.store import open_reader
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 from warehouse.vectors import open_vectors
@@ -106,14 +106,14 @@ def compare_homes(left: Settings, right: Settings, tables: Sequence[Table] | Non
         handles = [open_vectors(settings).at(table) for settings in (left, right)]
         sides = [handle.to_arrow().select(list(table.column_names)).to_pylist() for handle in handles]
         yield compare_rows(table.name, table.key, *sides)
-    customers = {row["customer_id"] for row in sides[0]}
-    lists = [[_published(settings, customer) for customer in sorted(customers)] for settings in (left, right)]
-    yield compare_rows("published lists", ("customer_id",), *lists)
+    customers = sorted({row["customer_id"] for row in sides[0]})
+    yield compare_rows("published lists", ("customer_id",), *(_published(side, customers) for side in (left, right)))
 
 
-def _published(settings: Settings, customer: str) -> dict:
-    body = open_store(settings.serving_store).get(customer)
-    return {"customer_id": customer, "list": json.loads(body) if body else None}
+def _published(settings: Settings, customers: Sequence[str]) -> list[dict]:
+    bodies = open_reader(settings.serving_store, settings.dynamodb_endpoint).get_many(customers)
+    lists = zip(customers, bodies, strict=True)
+    return [{"customer_id": customer, "list": json.loads(body) if body else None} for customer, body in lists]
 
 
 def run_slice(settings: Settings, months: Sequence[str], households: int) -> bool:

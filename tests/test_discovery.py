@@ -24,6 +24,7 @@ from warehouse.contracts.gold import (
 )
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
+from warehouse.errors import MissingMonth
 from warehouse.lake import Lake
 from warehouse.settings import load_settings
 
@@ -182,9 +183,11 @@ def test_a_request_offers_the_first_few_and_one_without_candidates_only_them(lak
         for customer in ("c0", "c19")
         for n in (1, 2, 3)
     ]
-    write(lake, DISCOVERIES, rows, ["2017-06"])
     asked = settings.model_copy(update={"discoveries": 2})
-    list_requests.run(lake, asked, ["2017-06"])
+    with pytest.raises(MissingMonth, match="gold/discoveries does not exist"):
+        list_requests.run(lake, asked, ["2017-06"])
+    write(lake, DISCOVERIES, rows, ["2017-06"])
+    assert list_requests.run(lake, asked, ["2017-06"]).details["without_discoveries"] == []
     offered = {row.customer_id: row.product_ids for row in lake.read(LIST_REQUESTS, ["2017-06"]).collect()}
     assert offered == {"c0": ["p0", "p1", "p2"], "c19": ["p1", "p2"]}
     list_decisions.run(lake, asked, ["2017-06"])

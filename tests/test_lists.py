@@ -127,6 +127,15 @@ def test_the_policy_fills_short_lists_and_keeps_to_the_size():
     assert len(decide(content_of(*unlikely, frequent))["items"]) == 11
 
 
+@pytest.mark.parametrize(("in_the_tail", "last"), [(1, "c13"), (12, "c12")])
+def test_the_floor_moves_a_frequent_need_only_where_it_must(in_the_tail, last):
+    rows = [candidate(need_probability=0.05, is_long_tail=place == in_the_tail) for place in range(1, 13)]
+    frequent = candidate(need_probability=0.01, is_high_frequency=True, is_long_tail=False)
+    body = render_body([*rows, frequent], "2017-05", "m", 20, long_tail_share=0.05)
+    chosen = decide(json.loads(body["messages"][1]["content"]))["items"]
+    assert [item["id"] for item in chosen] == [*(f"c{place:02d}" for place in range(1, 11)), last]
+
+
 def test_quantities_cover_the_time_until_the_next_delivery():
     weekly_pair = decide(content_of(candidate(gap_days=3.5, units_per_order=2.0)))["items"][0]
     assert (weekly_pair["cadence_days"], weekly_pair["quantity"]) == (7, 4)

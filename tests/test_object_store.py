@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli import exit_on_error, job_process
 from warehouse import object_store, object_store_errors
 from warehouse.errors import AccessRefused, SettingsError, StoreUnavailable
+from warehouse.llm import sagemaker_client
 from warehouse.object_store_errors import ask, explained, require_kept_commits, require_store
+from warehouse.serving.dynamodb_table import Table
 from warehouse.settings import Settings, load_settings
+from warehouse.spark import session_config
 
 ENDPOINT = "http://127.0.0.1:9"
 LAKE = "REPLENISH_LAKE_URI"
@@ -88,6 +92,20 @@ def test_at_aws_addresses_and_tls_are_the_clients_own(credentials, tmp_path):
     assert "allow_http" not in object_store.object_store_options(None)
     assert object_store.arrow_options(None)["region"] == "eu-west-1"
     assert "endpoint_override" not in object_store.arrow_options(None)
+
+
+def test_aws_s_other_services_are_asked_in_the_same_region(credentials):
+    credentials.setenv("AWS_REGION", "eu-west-1")
+    assert Table("lists").client.meta.region_name == "eu-west-1"
+    assert sagemaker_client._open_client("sagemaker").meta.region_name == "eu-west-1"
+
+
+def test_executors_are_told_the_region_of_the_driver(credentials, tmp_path):
+    credentials.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    on_s3 = load_settings(home=tmp_path, spark_master="submit", lake_uri="s3://bucket/lake")
+    assert session_config(on_s3)["spark.executorEnv.AWS_REGION"] == "eu-west-1"
+    credentials.delenv("AWS_DEFAULT_REGION")
+    assert "spark.executorEnv.AWS_REGION" not in session_config(on_s3)
 
 
 def test_what_only_boto3_finds_is_handed_over(credentials, tmp_path):
@@ -174,6 +192,23 @@ def test_a_failure_half_way_is_explained_by_the_store_that_is_gone(tmp_path):
             raise KeyError("the store is well")
     with pytest.raises(StoreUnavailable, match="REPLENISH_LAKE_URI is 's3://bucket/lake'"), explained():
         raise KeyError("two hundred lines of Java")
+
+
+def test_a_job_that_fails_asks_each_store_once(credentials, capsys):
+    asked = []
+
+    def ask(*store: object) -> None:
+        asked.append(store)
+        raise StoreUnavailable("the store is gone")
+
+    credentials.setattr(object_store_errors, "ask", ask)
+    object_store_errors._answered.add((LAKE, "s3://bucket/lake", ENDPOINT))
+    for process in (job_process, exit_on_error):
+        with pytest.raises(SystemExit), process():
+            raise KeyError("two hundred lines of Java")
+        assert asked.pop() == (LAKE, "s3://bucket/lake", ENDPOINT)
+        assert asked == []
+        assert capsys.readouterr().err == "error: the store is gone\n"
 
 
 @pytest.mark.timeout(30)

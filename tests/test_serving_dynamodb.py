@@ -514,7 +514,7 @@ def test_no_region_and_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(SettingsError, match="no AWS region is set: set AWS_DEFAULT_REGION"):
+    with pytest.raises(SettingsError, match="no AWS region is set: set AWS_REGION"):
         open_store("dynamodb:lists")
     with pytest.raises(SettingsError, match=r"needs AWS credentials .*aws sso login"):
         open_store("dynamodb:lists", "http://127.0.0.1:9").live()

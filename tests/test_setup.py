@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from warehouse import class_data, cluster, doctor, jars, java, prepare, spark
+from warehouse import class_data, cluster, doctor, jars, java, log_store, prepare, spark
 from warehouse.errors import EnvironmentProblem, SettingsError
+from warehouse.jar_list import Jar
 from warehouse.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -122,6 +123,17 @@ class TestJars:
         cache = tmp_path / "home with a blank" / "cache"
         fetched = jars.delta_jars(cache, java.find_java_home(cache), settings)
         assert [jar.read_bytes() for jar in fetched] == [have[name].read_bytes() for name in jars.delta_jar_names()]
+        native = Jar("io.delta", "native", "1.0", "so")
+        (tmp_path / "mirror" / "io" / "delta" / "native" / "1.0").mkdir(parents=True)
+        (tmp_path / "mirror" / "io" / "delta" / "native" / "1.0" / native.name).write_bytes(b"a library")
+        jars.fetch([native], tmp_path / "other", java.find_java_home(cache), settings)
+        assert {file.name: file.read_bytes() for file in (tmp_path / "other").iterdir()} == {native.name: b"a library"}
+
+    def test_a_compiler_that_takes_too_long_is_one_line(self, tmp_path, spark_settings, monkeypatch):
+        monkeypatch.setattr(log_store, "_TIMEOUT_S", 0.01)
+        with pytest.raises(EnvironmentProblem, match=r"ConditionalPutLogStore\.scala was not compiled within"):
+            log_store._compile(tmp_path / "store.jar", [], java.find_java_home(spark_settings.cache))
+        assert list(tmp_path.glob("*.jar")) == []
 
     def test_proxies_that_python_sees_are_told_to_java(self):
         assert jars.proxy_options({}) == []

@@ -37,8 +37,7 @@ def decide(content: dict[str, Any]) -> dict[str, Any]:
     # The request offers no more discoveries than a list may carry; they come last, in its order.
     lines = min(len(chosen), max(content["limits"]["list_size"] - len(new), 0))
     floor = content["limits"].get("long_tail_share", 0.0)
-    chosen = hold_floor(likeliest, lines, floor, _is_long_tail) if floor else chosen[:lines]
-    chosen += new
+    chosen = (_hold_floor(chosen, likeliest, lines, floor) if floor else chosen[:lines]) + new
     return {
         "items": [
             {
@@ -57,8 +56,13 @@ def is_discovery(candidate: Mapping[str, Any]) -> bool:
     return candidate["sources"][0] in DISCOVERY_SOURCES
 
 
-def _is_long_tail(candidate: Mapping[str, Any]) -> bool:
-    return candidate["is_long_tail"]
+def _hold_floor(
+    chosen: list[dict[str, Any]], likeliest: list[dict[str, Any]], lines: int, share: float
+) -> list[dict[str, Any]]:
+    """The first ``lines`` chosen; what was not chosen comes in only where the floor asks for it. Likeliest first."""
+    others = [candidate for candidate in likeliest if candidate not in chosen]
+    held = hold_floor([*chosen, *others], lines, share, lambda candidate: candidate["is_long_tail"])
+    return [candidate for candidate in likeliest if candidate in held]
 
 
 def _is_worth(candidate: dict[str, Any]) -> bool:

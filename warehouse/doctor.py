@@ -27,7 +27,7 @@ from warehouse.errors import EnvironmentProblem, ReplenishError, SettingsError
 from warehouse.jar_list import delta
 from warehouse.jars import installed_jars, wanted_s3_jars
 from warehouse.java import SUPPORTED, candidates, find_java_home
-from warehouse.object_store import stores_on_s3
+from warehouse.object_store import region, stores_on_s3
 from warehouse.object_store_errors import ask
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import SUBMIT
@@ -228,8 +228,7 @@ def _aws(settings: Settings) -> list[Finding]:
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session()
-        credentials = session.get_credentials()
+        credentials = boto3.Session().get_credentials()
     except BotoCoreError as error:
         return [Finding("aws credentials", "fail", str(error), "mend the AWS profile")]
     needs = f"needed by {', '.join(used_by)}"
@@ -237,8 +236,8 @@ def _aws(settings: Settings) -> list[Finding]:
         mend = "give the process a role, or run 'aws configure' or 'aws sso login'"
         return [Finding("aws credentials", "fail", f"none found; {needs}", mend)]
     findings = [Finding("aws credentials", "ok", f"found by {credentials.method}; {needs}")]
-    if session.region_name is None and settings.s3_endpoint is None and settings.dynamodb_endpoint is None:
-        findings.append(Finding("aws region", "fail", "none", "set AWS_DEFAULT_REGION, or a region in the AWS profile"))
+    if region(settings.s3_endpoint or settings.dynamodb_endpoint) is None:
+        findings.append(Finding("aws region", "fail", "none", "set AWS_REGION, or a region in the AWS profile"))
     return findings
 
 

@@ -17,10 +17,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import getproxies
 
-from warehouse import jars
 from warehouse.errors import EnvironmentProblem, ReplenishError
+from warehouse.jar_list import Jar
+from warehouse.jars import fetch
 from warehouse.java import find_java_home
 from warehouse.settings import Settings, load_settings
 
@@ -48,8 +48,11 @@ _JARS = (
     ("org.slf4j", "slf4j-api", "2.0.13"),
     ("com.almworks.sqlite4java", "sqlite4java", _SQLITE),
 )
-_NATIVE = {("Linux", "x86_64"): ("linux-amd64", "so"), ("Darwin", "x86_64"): ("osx", "dylib")}
-_START_S, _FETCH_S = 90, 300
+_NATIVE = {
+    ("Linux", "x86_64"): ("com.almworks.sqlite4java", "libsqlite4java-linux-amd64", _SQLITE, "so"),
+    ("Darwin", "x86_64"): ("com.almworks.sqlite4java", "libsqlite4java-osx", _SQLITE, "dylib"),
+}
+_START_S = 90
 
 
 def bring(settings: Settings) -> Path:
@@ -63,55 +66,10 @@ def bring(settings: Settings) -> Path:
         system = f"{platform.system()} on {platform.machine()}"
         raise EnvironmentProblem(f"DynamoDB Local does not run here: no SQLite library of it is published for {system}")
     folder = settings.cache / f"dynamodb-local-{VERSION}"
-    if not folder.exists():
-        settings.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=settings.cache, prefix=".dynamodb-") as scratch:
-            _fetch(Path(scratch), native, find_java_home(settings.cache), settings.ivy_settings)
-            (Path(scratch) / "jars").rename(folder)
+    wanted = [Jar(*coordinates) for coordinates in (*_JARS, native)]
+    if missing := [jar for jar in wanted if not (folder / jar.name).is_file()]:
+        fetch(missing, folder, find_java_home(settings.cache), settings.ivy_settings)
     return folder
-
-
-def _fetch(scratch: Path, native: tuple[str, str], java_home: Path, settings: Path | None) -> None:
-    file = scratch / "ivy.xml"
-    file.write_text(_ivy_file(native))
-    java = [str(java_home / "bin" / "java"), f"-Duser.home={scratch}"]
-    java += ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=120000"]
-    java += jars.proxy_options(getproxies())
-    ivy = ["-jar", str(jars._ivy_jar()), "-cache", f"{scratch}/ivy", "-ivy", str(file), "-confs", "default", "-warn"]
-    ivy += ["-retrieve", f"{scratch}/jars/[artifact]-[revision].[ext]"]
-    ivy += ["-settings", str(settings)] if settings else []
-    said = _run([*java, *ivy])
-    if "PKIX path" in said and (options := jars._system_trust(scratch)):
-        said = _run([*java, *options, *ivy])
-    missing = len(_JARS) + 1 - len(list((scratch / "jars").glob("*")))
-    if missing:
-        raise EnvironmentProblem(
-            f"could not fetch DynamoDB Local ({missing} files are missing). Is the Maven repository reachable? A "
-            f"mirror can be named in REPLENISH_IVY_SETTINGS (an Ivy settings file). Ivy said:\n{said[-600:]}"
-        )
-
-
-def _ivy_file(native: tuple[str, str]) -> str:
-    system, extension = native
-    wanted = [f'<dependency org="{o}" name="{n}" rev="{r}" conf="default" transitive="false"/>' for o, n, r in _JARS]
-    wanted.append(
-        f'<dependency org="com.almworks.sqlite4java" name="libsqlite4java-{system}" rev="{_SQLITE}" conf="default" '
-        f'transitive="false"><artifact name="libsqlite4java-{system}" type="{extension}" ext="{extension}"/>'
-        "</dependency>"
-    )
-    return (
-        '<ivy-module version="2.0"><info organisation="replenish" module="dynamodb-local"/>'
-        f'<configurations><conf name="default"/></configurations><dependencies>{"".join(wanted)}</dependencies>'
-        "</ivy-module>"
-    )
-
-
-def _run(command: list[str]) -> str:
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"(no answer within {_FETCH_S} s)"
-    return run.stdout + run.stderr
 
 
 def command(settings: Settings, port: int) -> list[str]:

@@ -12,19 +12,20 @@ _SDK = "2.29.52"
 
 
 class Jar(NamedTuple):
-    """One jar by its Maven coordinates."""
+    """One jar, or another file of a Maven repository, by its coordinates."""
 
     group: str
     artifact: str
     revision: str
+    kind: str = "jar"
 
     @property
     def name(self) -> str:
         """Its file name."""
-        return f"{self.artifact}-{self.revision}.jar"
+        return f"{self.artifact}-{self.revision}.{self.kind}"
 
     def __str__(self) -> str:
-        return ":".join(self)
+        return f"{self.group}:{self.artifact}:{self.revision}"
 
 
 def delta() -> tuple[Jar, ...]:

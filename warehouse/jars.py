@@ -79,7 +79,7 @@ def bring_jars(wanted: Sequence[Jar], cache: Path, java_home: Path, ivy_settings
     """
     have = {jar.name for jar in installed_jars(cache, wanted)}
     if missing := [jar for jar in wanted if jar.name not in have]:
-        _fetch(missing, cache / "jars", java_home, ivy_settings)
+        fetch(missing, cache / "jars", java_home, ivy_settings)
     return installed_jars(cache, wanted)
 
 
@@ -96,11 +96,16 @@ def spark_home() -> Path:
     return Path(package.origin).parent
 
 
-def _fetch(jars: Sequence[Jar], folder: Path, java_home: Path, settings: Path | None) -> None:
+def fetch(jars: Sequence[Jar], folder: Path, java_home: Path, ivy_settings: Path | None) -> None:
+    """Brings the jars, and nothing that they depend on, into the folder, in one run of Ivy.
+
+    Raises:
+        EnvironmentProblem: see :func:`delta_jars`. Those that could be fetched are in the folder then.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as name:
         scratch = Path(name)
-        command = _ivy_command(scratch, java_home, jars, settings)
+        command = _ivy_command(scratch, java_home, jars, ivy_settings)
         failed = _run(command)
         if "PKIX path" in failed and (options := _system_trust(scratch)):
             # Behind a proxy that signs with the company's own authority, which the system knows and this Java not.
@@ -134,25 +139,29 @@ def _ivy_command(scratch: Path, java_home: Path, jars: Sequence[Jar], settings: 
     command += ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=120000"]
     command += proxy_options(getproxies())
     command += ["-jar", str(_ivy_jar()), "-cache", f"{scratch}/ivy", "-ivy", str(_ivy_file(scratch, jars))]
-    command += ["-confs", "default", "-types", "jar", "-warn"]
+    # A bundle is a jar too, for OSGi.
+    command += ["-confs", "default", "-types", *sorted({"jar", "bundle", *(jar.kind for jar in jars)}), "-warn"]
     command += ["-retrieve", f"{scratch}/[artifact]-[revision].[ext]"]
     return [*command, "-settings", str(settings)] if settings else command
 
 
 def _ivy_file(scratch: Path, jars: Sequence[Jar]) -> Path:
     """Writes what Ivy is to fetch, all in one run of its JVM."""
-    wanted = [
-        f"<dependency org={quoteattr(jar.group)} name={quoteattr(jar.artifact)} rev={quoteattr(jar.revision)} "
-        'conf="default->default" transitive="false"/>'
-        for jar in jars
-    ]
     file = scratch / "ivy.xml"
     file.write_text(
         '<ivy-module version="2.0"><info organisation="replenish" module="jars"/>'
         '<configurations><conf name="default"/></configurations>'
-        f"<dependencies>{''.join(wanted)}</dependencies></ivy-module>"
+        f"<dependencies>{''.join(map(_dependency, jars))}</dependencies></ivy-module>"
     )
     return file
+
+
+def _dependency(jar: Jar) -> str:
+    coordinates = f"org={quoteattr(jar.group)} name={quoteattr(jar.artifact)} rev={quoteattr(jar.revision)}"
+    name, kind = quoteattr(jar.artifact), quoteattr(jar.kind)
+    # Said only of other files: a jar is found by its POM.
+    artifact = "" if jar.kind == "jar" else f"<artifact name={name} type={kind} ext={kind}/>"
+    return f'<dependency {coordinates} conf="default->default" transitive="false">{artifact}</dependency>'
 
 
 def proxy_options(proxies: dict[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ docs/decisions/0013-one-commit-a-version-on-s3.md. ``python -m warehouse.log_sto
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,10 +36,15 @@ def log_store_jar(settings: Settings, java_home: Path) -> Path | None:
     Raises:
         EnvironmentProblem: it cannot be compiled. A retry does not help.
     """
+    jar = _compiled(settings, java_home)
+    return None if jar.parent == _spark_jars() else jar
+
+
+def _compiled(settings: Settings, java_home: Path) -> Path:
     parts = [_SOURCE.read_bytes(), *(str(jar).encode() for jar in delta())]
     name = f"replenish-log-store-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:12]}.jar"
-    if (spark_home() / "jars" / name).exists():
-        return None
+    if (own := _spark_jars() / name).exists():
+        return own
     jar = settings.cache.resolve() / "jars" / name
     if not jar.exists():
         _compile(jar, bring_jars(delta(), settings.cache, java_home, settings.ivy_settings), java_home)
@@ -51,10 +57,15 @@ def _compile(jar: Path, libraries: Sequence[Path], java_home: Path) -> None:
         draft = Path(scratch) / jar.name
         # Started once for one file: the JVM's quick settings.
         command = [str(java_home / "bin" / "java"), "-Xss4m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        command += ["-cp", f"{spark_home()}/jars/*", "scala.tools.nsc.Main", "-feature", "-Xfatal-warnings"]
+        command += ["-cp", f"{_spark_jars()}/*", "scala.tools.nsc.Main", "-feature", "-Xfatal-warnings"]
         command += ["-classpath", os.pathsep.join([*map(str, libraries), *map(str, _spark_libraries())])]
         command += ["-d", str(draft), str(_SOURCE)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise EnvironmentProblem(
+                f"{_SOURCE.name} was not compiled within {_TIMEOUT_S} s. Try again when this machine has less to do"
+            ) from None
         if run.returncode or not draft.exists():
             raise EnvironmentProblem(
                 f"{_SOURCE.name} could not be compiled for this Spark and Delta. Run 'make clean setup'. The compiler "
@@ -64,8 +75,11 @@ def _compile(jar: Path, libraries: Sequence[Path], java_home: Path) -> None:
 
 
 def _spark_libraries() -> list[Path]:
-    jars = spark_home() / "jars"
-    return [*jars.glob("hadoop-client-api-*.jar"), *jars.glob("scala-library-*.jar")]
+    return [*_spark_jars().glob("hadoop-client-api-*.jar"), *_spark_jars().glob("scala-library-*.jar")]
+
+
+def _spark_jars() -> Path:
+    return spark_home() / "jars"
 
 
 def main(argv: list[str]) -> int:
@@ -76,12 +90,9 @@ def main(argv: list[str]) -> int:
     try:
         settings = load_settings()
         settings.cache.mkdir(parents=True, exist_ok=True)
-        java_home = find_java_home(settings.cache)
-        _compile(
-            Path(argv[0]).absolute(),
-            bring_jars(delta(), settings.cache, java_home, settings.ivy_settings),
-            java_home,
-        )
+        jar = Path(argv[0]).absolute()
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_compiled(settings, find_java_home(settings.cache)), jar)
     except ReplenishError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from warehouse.cluster import require_master, ship_code
 from warehouse.jars import delta_jars, s3_jars, spark_home
 from warehouse.java import find_java_home
 from warehouse.log_store import log_store_jar, log_store_options
-from warehouse.object_store import jvm_credentials, s3a_options, spark_needs_s3
+from warehouse.object_store import jvm_credentials, region, s3a_options, spark_needs_s3, stores_on_s3
 from warehouse.object_store_errors import require_kept_commits, require_store
 from warehouse.settings import Settings
 
@@ -86,7 +86,7 @@ def session_config(settings: Settings, class_data: Sequence[str] | None = None) 
     if settings.spark_master == SUBMIT:
         # Whoever submits brings jars and file systems; only a server of one's own is not known there.
         known = storage if settings.s3_endpoint or not storage else log_store_options()
-        return {**_EVERYWHERE, **_CLUSTER, **known, **settings.spark_conf}
+        return {**_EVERYWHERE, **_CLUSTER, **known, **_executor_region(settings), **settings.spark_conf}
     java_home = find_java_home(settings.cache)
     jars = delta_jars(settings.cache, java_home, settings.ivy_settings)
     shipped = s3_jars(settings, java_home)
@@ -107,10 +107,17 @@ def session_config(settings: Settings, class_data: Sequence[str] | None = None) 
     if settings.is_local:
         config["spark.local.dir"] = str(settings.cache / "spark")
     else:
+        config |= _executor_region(settings)
         shipped = [*jars, *shipped]
     if shipped:
         config["spark.jars"] = ",".join(jar.as_uri() for jar in shipped)
     return {**config, **settings.spark_conf}
+
+
+def _executor_region(settings: Settings) -> dict[str, str]:
+    """Tells the executors' Python the driver's region; without one PyArrow takes us-east-1."""
+    name = region(settings.s3_endpoint) if stores_on_s3(settings) else None
+    return {"spark.executorEnv.AWS_REGION": name} if name else {}
 
 
 def start_session(

@@ -23,6 +23,7 @@ from warehouse.llm.contract import Deliver, PendingShard
 from warehouse.llm.sagemaker_errors import named_errors
 from warehouse.llm.sagemaker_run import Run
 from warehouse.llm.sagemaker_staging import Staging
+from warehouse.object_store import region
 
 # SageMaker's own limits of a job; of the rest, what makes sense.
 _RANGES = {
@@ -145,4 +146,5 @@ def _open_client(service: str) -> Any:
 
     # Throttling, 5xx and broken connections are botocore's to retry; eight attempts last a few seconds.
     retries = {"mode": "standard", "total_max_attempts": 8}
-    return boto3.client(service, config=Config(retries=retries, connect_timeout=10, read_timeout=60))
+    patience = Config(retries=retries, connect_timeout=10, read_timeout=60)
+    return boto3.client(service, region_name=region(None), config=patience)

@@ -51,7 +51,7 @@ def reasons_of(error: ClientError) -> set[str]:
 def region_problem(table: str) -> SettingsError:
     """No region is configured, so nobody knows which of AWS's tables is meant."""
     return SettingsError(
-        f"REPLENISH_SERVING is 'dynamodb:{table}' and no AWS region is set: set AWS_DEFAULT_REGION, or "
+        f"REPLENISH_SERVING is 'dynamodb:{table}' and no AWS region is set: set AWS_REGION, or "
         "REPLENISH_DYNAMODB_ENDPOINT for a server of your own"
     )
 

@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 from warehouse.errors import ReplenishError, SettingsError, StoreUnavailable
+from warehouse.object_store import region
 from warehouse.serving.dynamodb_errors import THROTTLED, code_of, explain, region_problem
 from warehouse.settings import Settings, load_settings
 
@@ -72,16 +73,14 @@ class Table:
         self.endpoint = endpoint
         self.read_only = read_only
         try:
-            session = boto3.Session()
-            # A local server takes any region; AWS's chain still wins.
-            region = session.region_name or ("us-east-1" if endpoint else None)
-            if region is None:
+            home = region(endpoint)
+            if home is None:
                 raise region_problem(name)
             config = _READER if read_only else _WRITER
-            self.client = session.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
+            self.client = boto3.Session().client("dynamodb", region_name=home, endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError(f"REPLENISH_SERVING is 'dynamodb:{name}': {error}. Mend the AWS profile") from error
-        self.place = endpoint or f"AWS {region}"
+        self.place = endpoint or f"AWS {home}"
         if read_only:
             self.client.meta.events.register("before-call.dynamodb", _refuse_writes)
 
