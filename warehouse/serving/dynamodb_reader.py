@@ -29,7 +29,7 @@ from warehouse.serving.dynamodb_layout import (
 )
 from warehouse.serving.dynamodb_table import MAX_GETS, PK, Item, Table
 from warehouse.serving.lists import body_middle, compose_body, customer_key
-from warehouse.serving.store import Manifest
+from warehouse.serving.store import Manifest, ServingReader
 
 FOLLOW_SECONDS = 1.0
 """How often, at most, a reader looks whether another version is live: with one read's time, its staleness."""
@@ -85,7 +85,7 @@ class DynamoDbSnapshot:
             )
 
 
-class DynamoDbReader:
+class DynamoDbReader(ServingReader):
     """Implements :class:`warehouse.serving.store.ServingReader` on a table."""
 
     waits = True
@@ -122,16 +122,6 @@ class DynamoDbReader:
             finally:
                 self._following.release()
         return self._snapshot
-
-    def get(self, customer_id: str) -> bytes | None:
-        """The API's body of the customer's list in the live version."""
-        snapshot = self.snapshot()
-        return snapshot.get(customer_id) if snapshot else None
-
-    def get_many(self, customer_ids: Sequence[str]) -> list[bytes | None]:
-        """The bodies in the order of the ids, all from one version."""
-        snapshot = self.snapshot()
-        return snapshot.get_many(customer_ids) if snapshot else [None] * len(customer_ids)
 
     def _follow(self) -> None:
         """Looks at the pointer; where it cannot be read, what is open stays in use while its lists are sure to."""

@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from warehouse.errors import ContractError, StoreUnavailable, UnknownVersion
 from warehouse.serving.diff import diff_scans
 from warehouse.serving.lmdb_file import VersionFile, check_file, open_version, remove_file, write_lists
-from warehouse.serving.store import Manifest, VersionDiff, check_version_name
+from warehouse.serving.store import Manifest, ServingReader, VersionDiff, check_version_name
 
 FOLLOW_SECONDS = 0.1
 """How often, at most, a reader looks whether another version is live: the bound on its staleness."""
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _BUILDING = ".building.lmdb"
 
 
-class LmdbStore:
+class LmdbStore(ServingReader):
     """Implements :class:`warehouse.serving.store.ServingStore` in the folder ``path``. Opening creates nothing."""
 
     waits = False
@@ -145,16 +145,6 @@ class LmdbStore:
                 self._follow()
                 self._look_again_at = time.monotonic() + FOLLOW_SECONDS
         return self._snapshot
-
-    def get(self, customer_id: str) -> bytes | None:
-        """The API's body of the customer's list in the live version."""
-        snapshot = self.snapshot()
-        return snapshot.get(customer_id) if snapshot else None
-
-    def get_many(self, customer_ids: Sequence[str]) -> list[bytes | None]:
-        """The bodies in the order of the ids, all from one version."""
-        snapshot = self.snapshot()
-        return snapshot.get_many(customer_ids) if snapshot else [None] * len(customer_ids)
 
     def _follow(self) -> None:
         """Opens the version that CURRENT names, if it is another; on failure the open one stays in use."""

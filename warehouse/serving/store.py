@@ -139,11 +139,13 @@ class ServingReader(Protocol):
 
     def get(self, customer_id: str) -> bytes | None:
         """:meth:`Snapshot.get` of the live version."""
-        ...
+        snapshot = self.snapshot()
+        return snapshot.get(customer_id) if snapshot else None
 
     def get_many(self, customer_ids: Sequence[str]) -> list[bytes | None]:
         """:meth:`Snapshot.get_many` of the live version; all from one version."""
-        ...
+        snapshot = self.snapshot()
+        return snapshot.get_many(customer_ids) if snapshot else [None] * len(customer_ids)
 
 
 class ServingStore(ServingReader, Protocol):
