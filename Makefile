@@ -33,8 +33,8 @@ test-s3: setup  ## the same on a real S3 server (built once with Go)
 test-cluster: setup  ## heavy jobs on a Spark cluster against that S3 server
 	@$(VENV_PYTHON) -m pytest -m cluster $(ARGS)
 
-parity: setup  ## laptop against S3 and cluster: every table and list equal (SERVING=dynamodb:...)
-	@$(VENV_PYTHON) -m tests.parity $(if $(SERVING),--serving $(SERVING)) $(ARGS)
+parity: setup  ## laptop against S3, cluster and DynamoDB Local: every table and list equal
+	@$(VENV_PYTHON) -m tests.parity $(ARGS)
 
 ui: PORT ?= 3000
 ui: setup  ## the Dagster UI on port 3000 (PORT=...)

@@ -10,10 +10,9 @@ import argparse
 import hashlib
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from transforms.complete_journey import (
 )
 from warehouse.contracts.table import TIMESTAMP
 from warehouse.errors import EnvironmentProblem, PermanentError, ReplenishError
-from warehouse.files import open_filesystem
+from warehouse.files import open_filesystem, write_whole
 from warehouse.months import add_months, first_date, month_range
 from warehouse.object_store_errors import require_store
 from warehouse.settings import Settings, load_settings
@@ -211,7 +210,7 @@ def land(settings: Settings, months: Sequence[str], households: int | None = Non
         if table.num_rows == 0:
             empty.append(path)
             continue
-        write_atomically(landing, path, table)
+        write_whole(landing, path, partial(pq.write_table, table, compression="zstd"))
         written[path] = table.num_rows
     return LandReport(settings.landing, written, existing, tuple(empty), time.monotonic() - started)
 
@@ -259,20 +258,6 @@ def rows_of_month(table: pa.Table, column: str, month: str, business_tz: str) ->
         pa.scalar(start_of_day(first_date(m), business_tz), TIMESTAMP) for m in (month, add_months(month, 1))
     )
     return table.filter(pc.and_(pc.greater_equal(table[column], first), pc.less(table[column], after)))
-
-
-def write_atomically(landing: pafs.FileSystem, path: str, table: pa.Table) -> None:
-    """Writes a Parquet file under a hidden name and renames it, so that no reader sees half a file."""
-    folder, name = path.rsplit("/", 1)
-    hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
-    landing.create_dir(folder, recursive=True)
-    try:
-        pq.write_table(table, hidden, filesystem=landing, compression="zstd")
-        landing.move(hidden, path)
-    except BaseException:
-        if landing.get_file_info(hidden).type == pafs.FileType.File:
-            landing.delete_file(hidden)
-        raise
 
 
 def main(argv: Sequence[str] | None = None) -> None:

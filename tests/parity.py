@@ -1,7 +1,8 @@
-"""Parity: the small slice on local folders, and on a real S3 server with a Spark cluster; every table and list equal.
+"""Parity: the small slice on this machine's folders, and on real servers; every table and every list equal.
 
-    make parity [SERVING=dynamodb:TABLE]      python -m tests.parity [--serving SPEC]
+    make parity      python -m tests.parity [--households 60] [--months 4]
 
+One side is a laptop's: folders, local Spark, LMDB. The other is S3 (versitygw), a Spark cluster and DynamoDB Local.
 Both runs are processes of their own with nothing but settings between them. What the clock says (when a file was read,
 when a list was built) is left out of the comparison; all else must be the same, floating-point numbers to a relative
 1e-9, because a cluster sums partitions in another order.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import s3_server, spark_cluster
+from warehouse import dynamodb_local
 from warehouse.contracts import TABLES
 from warehouse.contracts.table import Table
 from warehouse.contracts.vectors import CUSTOMER_PROFILES, PRODUCT_EMBEDDINGS
@@ -139,17 +141,20 @@ def run_side(environment: Mapping[str, str], months: Sequence[str], households: 
     """
     started = time.monotonic()
     for part in (months[:-1], months[-1:]):
-        command = [sys.executable, "-m", "tests.parity", "--households", str(households), "--run", *part]
-        run = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False)
-        if run.returncode:
-            raise SystemExit(f"parity: that run failed with status {run.returncode}")
+        _run(environment, "tests.parity", "--households", str(households), "--run", *part)
     print(f"  in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _run(environment: Mapping[str, str], module: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", module, *arguments]
+    run = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False)
+    if run.returncode:
+        raise SystemExit(f"parity: {module} failed with status {run.returncode}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs both sides and compares them; returns 1 where anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serving", help="serving store of the other side, for example dynamodb:TABLE")
     # Not two: in the first month nothing but purchases has landed, and that run must find interactions.
     parser.add_argument("--months", type=int, choices=range(3, 5), default=len(MONTHS), help="how many (default all)")
     parser.add_argument("--households", type=int, default=HOUSEHOLDS, help="how many (default %(default)s)")
@@ -165,13 +170,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with (
             s3_server.running(Path(folder)) as s3,
             spark_cluster.running(Path(folder) / "cluster", s3_server.CACHE, s3.environment) as cluster,
+            dynamodb_local.running(load_settings(home=homes[1])) as dynamodb,
         ):
-            other = {**as_environment({**s3.settings("parity"), **cluster.settings()}), **SLICE, **s3.environment}
-            if arguments.serving:
-                other["REPLENISH_SERVING"] = arguments.serving
-            print("▸ local folders, local Spark", flush=True)
+            serving = {"serving": "dynamodb:parity", "dynamodb_endpoint": dynamodb}
+            servers = {**s3.settings("parity"), **cluster.settings(), **serving}
+            other = {**as_environment(servers), **SLICE, **s3.environment}
+            print("▸ local folders, local Spark, LMDB", flush=True)
             run_side({"REPLENISH_HOME": str(homes[0]), **SLICE}, *size)
-            print("▸ S3, Spark cluster", flush=True)
+            print("▸ S3, Spark cluster, DynamoDB Local", flush=True)
+            # As a person does once; a publish creates no table.
+            _run({"REPLENISH_HOME": str(homes[1]), **other}, "warehouse.serving.dynamodb_table")
             run_side({"REPLENISH_HOME": str(homes[1]), **other}, *size)
             return _compare(homes, other)
 

@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.land_complete_journey import CompleteJourney, LandReport, land, main, write_atomically
+from jobs.land_complete_journey import CompleteJourney, LandReport, land, main
 from transforms.complete_journey import (
     birth_year_band,
     exclusion,
@@ -24,7 +24,7 @@ from transforms.complete_journey import (
 from transforms.product_names import known_words, product_name, readable, readable_size
 from warehouse.contracts.landing import DATASETS
 from warehouse.errors import PermanentError
-from warehouse.files import open_filesystem
+from warehouse.files import open_filesystem, write_whole
 from warehouse.landing import list_files
 from warehouse.months import month_range
 from warehouse.settings import Settings, load_settings
@@ -313,20 +313,36 @@ def test_only_the_months_asked_for_land_and_others_are_refused(settings: Setting
         land(settings, ["2019-01"])
 
 
-def test_a_landing_that_breaks_off_leaves_no_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_landing_that_breaks_off_leaves_no_file(settings: Settings) -> None:
     filesystem = open_filesystem(settings.landing)
 
-    def break_off(table: pa.Table, where: str, **options: object) -> None:
-        with filesystem.open_output_stream(where) as stream:
-            stream.write(b"PAR1 half a file")
+    def break_off(stream: pa.NativeFile) -> None:
+        stream.write(b"PAR1 half a file")
         visible = list_files(filesystem, DATASETS["promotions"], settings.landing)
         assert visible == [], "a reader sees the file before it is whole"
         raise OSError("disk full")
 
-    monkeypatch.setattr(pq, "write_table", break_off)
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(filesystem, "promotions/2017-01.parquet", pa.table({"a": [1]}))
+        write_whole(filesystem, "promotions/2017-01.parquet", break_off)
     assert filesystem.get_file_info(pafs.FileSelector("promotions")) == []
+
+
+def test_in_an_object_store_a_file_is_there_whole_or_not_at_all() -> None:
+    filesystem = pafs._MockFileSystem()
+    filesystem.create_dir("promotions")
+    path = "promotions/2017-01.parquet"
+
+    def break_off(stream: pa.NativeFile) -> None:
+        stream.write(b"PAR1 half a file")
+        raise OSError("no memory")
+
+    with pytest.raises(OSError, match="no memory"):
+        write_whole(filesystem, path, break_off)
+    assert filesystem.get_file_info(pafs.FileSelector("promotions")) == []
+    write_whole(filesystem, path, lambda stream: stream.write(b"PAR1 all of it"))
+    assert [info.path for info in filesystem.get_file_info(pafs.FileSelector("promotions"))] == [path]
+    with filesystem.open_input_file(path) as stream:
+        assert stream.read() == b"PAR1 all of it"
 
 
 def test_the_command_lands_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

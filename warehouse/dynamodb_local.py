@@ -2,8 +2,9 @@
 
     python -m warehouse.dynamodb_local [--port 8001]      serves until it is interrupted, and forgets everything then
 
-It takes any credentials and **listens on every address of the machine**, which it has no option for: use it where
-others cannot reach you. Needs Java; Linux on x86-64 or macOS, for which its SQLite library is to be had.
+It takes any credentials whose key id is letters and digits, and **listens on every address of the machine**, against
+which there is no option: use it where others cannot reach you. Needs Java; Linux on x86-64 or macOS, for which its
+SQLite library is to be had.
 Not here: the store (``warehouse/serving``), and its table (``warehouse/serving/dynamodb_table.py``).
 """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
+from warehouse.files import write_whole
 from warehouse.llm.contract import BatchClient, PendingShard, custom_id_of, from_jsonl, parse_response, to_jsonl
 
 
@@ -30,13 +31,8 @@ def read_lines(lake: pafs.FileSystem, path: str) -> list[str]:
 
 
 def write_lines(lake: pafs.FileSystem, path: str, lines: list[str]) -> None:
-    """Writes a shard whole: under another name first, so that a reader never sees half of it."""
-    folder, _, name = path.rpartition("/")
-    lake.create_dir(folder, recursive=True)
-    partial = f"{folder}/_{name}"
-    with lake.open_output_stream(partial, compression=None) as stream:
-        stream.write(to_jsonl(lines))
-    lake.move(partial, path)
+    """Writes a shard, which no reader sees before it is whole."""
+    write_whole(lake, path, lambda stream: stream.write(to_jsonl(lines)))
 
 
 def answer_month(lake: pafs.FileSystem, month: str, shards: list[str], client: BatchClient) -> dict[str, int]:
