@@ -102,7 +102,10 @@ DECISIONS = [
         gold.RANKERS,
         rankers.run,
         description=f"{gold.RANKERS.text} A re-run gives the same model.",
-        deps=[_on(gold.RANKER_EXAMPLES, months_before(RankerParams().months - 1, including_this=True))],
+        deps=[
+            _on(gold.RANKER_EXAMPLES, months_before(RankerParams().months - 1, including_this=True)),
+            _on(gold.RANKERS, months_before(1, including_this=False)),
+        ],
         kinds=frozenset({"lightgbm", "deltalake", "gold"}),
     ),
     monthly_asset(

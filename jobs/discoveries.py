@@ -16,10 +16,9 @@ from scipy import sparse
 from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
-from transforms.discovery import ALSO_BOUGHT, TRENDING, DiscoveryParams, discover, item_weights
+from transforms.discovery import ALSO_BOUGHT, TRENDING, DiscoveryParams, discover, isotonic_knots, item_weights
 from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
 from transforms.needs import need
-from transforms.ranking import isotonic_knots
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
@@ -149,7 +148,7 @@ def _calibrated(lake: Lake, settings: Settings, month: str) -> DataFrame:
     judged = earlier.join(bought, on=["customer_id", "product_id"], how="left")
     rows = judged.select("score", F.coalesce("is_bought", F.lit(False)).alias("is_bought")).toArrow()
     score, is_bought = rows["score"].to_numpy(), rows["is_bought"].to_numpy()
-    knots = isotonic_knots(score, is_bought, np.ones(len(score))) if len(score) else None
+    knots = isotonic_knots(score, is_bought) if len(score) else None
     if knots is None:
         return lake.spark.createDataFrame([], _FOUND)
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)

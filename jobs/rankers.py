@@ -1,7 +1,8 @@
 """gold/ranker_examples of the last months → gold/rankers: the month's rankers, with calibration and metrics.
 
-Calibration and metrics come from the latest month, which a first model did not see; the model that is kept then learns
-from all of the months. Run by hand with ``python -m jobs.rankers --month 2017-08``.
+A month's ranker learns from the month and those before it. What its scores mean is learned from how those of the ranker
+before it came true in the month, which that one had not seen; where there is none, one is trained for this. Run by hand
+with ``python -m jobs.rankers --month 2017-08``.
 """
 
 import json
@@ -12,6 +13,7 @@ from importlib.metadata import version
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.cli import run_job
@@ -48,9 +50,11 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
                 details[target] = f"{note}: no ranker, the forecast's probability stands"
             else:
                 taught[target] = of_target
+        earlier = {target: _ranker_before(lake, month, target) for target in taught}
         # Side by side: one training uses one core.
         with ThreadPoolExecutor(len(TARGETS)) as pool:
-            trained = dict(zip(taught, pool.map(lambda each: _train(each, params), taught.values()), strict=True))
+            jobs = {target: pool.submit(_train, each, earlier[target], params) for target, each in taught.items()}
+            trained = {target: job.result() for target, job in jobs.items()}
         rankers = [_row(month, target, *trained[target], taught[target]) for target in trained]
         for target, (_, metrics) in trained.items():
             months_found = ", ".join(taught[target].months_found)
@@ -66,9 +70,18 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 def read_ranker(lake: Lake, month: str, target: str) -> Ranker | None:
     """The month's ranker of ``product`` or ``need``, or ``None`` where there was too little to learn from."""
-    of_month = lake.read(RANKERS, [month]).where(F.col("target") == target)
-    row = of_month.select("model", "raw_knots", "calibrated_knots").first()
-    return Ranker(row.model, tuple(row.raw_knots), tuple(row.calibrated_knots)) if row else None
+    return _ranker(lake.read(RANKERS, [month]), target)
+
+
+def _ranker_before(lake: Lake, month: str, target: str) -> Ranker | None:
+    """That of the month before, if this code trained it: to another the features may have meant something else."""
+    rankers = lake.read(RANKERS, [add_months(month, -1)])
+    return _ranker(rankers.where(F.col("code_version").startswith(f"{CODE_VERSION},")), target)
+
+
+def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
+    row = rankers.where(F.col("target") == target).select("model", "slope", "intercept").first()
+    return Ranker(row.model, row.slope, row.intercept) if row else None
 
 
 def _examples(lake: Lake, months: Sequence[str]) -> dict[str, "_Examples"]:
@@ -98,17 +111,25 @@ def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     return matrix
 
 
-def _train(examples: _Examples, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
-    final = train(examples.features, examples.is_bought, examples.weight, params)
+def _train(examples: _Examples, earlier: Ranker | None, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
+    """The ranker, calibrated, and how well the one before it foretold the month.
+
+    Args:
+        examples: of the month and those before it.
+        earlier: the ranker of the month before, None if there is none.
+        params: hyperparameters.
+    """
+    ranker = train(examples.features, examples.is_bought, examples.weight, params)
     last = examples.month == examples.months_found[-1]
-    if last.all() or examples.is_bought[last].all() or not examples.is_bought[last].any():
-        return final, {}  # no month can be left out, or it would teach nothing
-    before = ~last
-    first = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
-    raw = first.raw(examples.features[last])
     is_bought, weight = examples.is_bought[last], examples.weight[last]
-    metrics = {name: round(value, 5) for name, value in probability_metrics(raw, is_bought, weight).items()}
-    return calibrate(final, raw, is_bought, weight), metrics
+    if is_bought.all() or not is_bought.any() or (earlier is None and last.all()):
+        return ranker, {}  # the month teaches nothing, or there is nobody to have foretold it
+    if earlier is None:
+        before = ~last
+        earlier = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
+    raw = earlier.raw(examples.features[last])
+    said = probability_metrics(earlier.calibrated(raw), is_bought, weight)
+    return calibrate(ranker, raw, is_bought, weight), {name: round(value, 5) for name, value in said.items()}
 
 
 def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> dict[str, object]:
@@ -117,8 +138,8 @@ def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], exa
         "month": month,
         "target": target,
         "model": ranker.model,
-        "raw_knots": list(ranker.raw_knots),
-        "calibrated_knots": list(ranker.calibrated_knots),
+        "slope": ranker.slope,
+        "intercept": ranker.intercept,
         "training_months": examples.months_found,
         "examples": len(examples.is_bought),
         "features": list(FEATURE_NAMES),

@@ -11,7 +11,7 @@ from jobs import discoveries, list_decisions, list_requests
 from jobs.discoveries import find_discoveries
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
-from transforms.discovery import DiscoveryParams, discover, item_weights
+from transforms.discovery import DiscoveryParams, discover, isotonic_knots, item_weights
 from transforms.needs import new_needs
 from transforms.policy import decide
 from warehouse.contracts.gold import (
@@ -231,3 +231,14 @@ def test_the_policy_puts_them_last_and_says_that_they_are_new():
 
 def test_the_setting_is_bounded():
     assert load_settings(discoveries=2).discoveries == 2
+
+
+def test_a_score_s_probability_rises_with_it_and_is_never_certain():
+    rng = np.random.default_rng(3)
+    score = rng.random(5000)
+    is_bought = rng.random(5000) < 0.2 * score
+    knots, probability = isotonic_knots(score, is_bought)
+    assert len(knots) == len(probability) <= 200
+    assert (np.diff(probability) >= 0).all()
+    assert 0 < probability[0] < probability[-1] < 1
+    assert np.interp(0.5, knots, probability) == pytest.approx(0.1, abs=0.03)

@@ -1,8 +1,9 @@
 """Products that a customer has never bought and may try next month. Arrays in, arrays out.
 
 Source: EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data"), a linear item-item model in closed
-form, on what each customer has ever bought; times how much of the product's trade is recent. Not here: reading the
-history, and what may not stand on a list (``jobs/discoveries.py``).
+form, on what each customer has ever bought; times how much of the product's trade is recent. A score is no probability:
+isotonic regression makes one of it (Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass
+probability estimates"). Not here: reading the history, and what may not stand on a list (``jobs/discoveries.py``).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 ALSO_BOUGHT, TRENDING = "also_bought", "trending"
+_MAX_KNOTS = 200
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,26 @@ def discover(
             strongest = speaks.argmax(axis=0)
             related[row] = np.where(speaks.max(axis=0) > 0, own[strongest], -1)
     return Discoveries(best, related, np.take_along_axis(score, best, axis=1))
+
+
+def isotonic_knots(score: np.ndarray, is_bought: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, ascending, and the probability that each means; between them it is interpolated.
+
+    The few discoveries at either end are all bought, or none is; Laplace's rule of succession keeps their step from
+    saying that the next such one is certain.
+
+    Args:
+        score: ``(discoveries,)``.
+        is_bought: ``(discoveries,)``, bool.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, is_bought)
+    steps, step_of = np.unique(fitted.predict(score), return_inverse=True)
+    pairs = np.bincount(step_of)
+    cautious = np.maximum.accumulate((steps * pairs + 1) / (pairs + 2))
+    knots, probability = fitted.X_thresholds_, np.interp(fitted.y_thresholds_, steps, cautious)
+    if len(knots) > _MAX_KNOTS:
+        some = np.unique(np.linspace(0, len(knots) - 1, _MAX_KNOTS).round().astype(int))
+        knots, probability = knots[some], probability[some]
+    return knots, probability
