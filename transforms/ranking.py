@@ -32,9 +32,9 @@ class RankerParams:
     fewer positive examples than this teach nothing; the forecast stands in.
     """
 
-    rounds: int = 100
+    rounds: int = 150
     learning_rate: float = 0.06
-    leaves: int = 31
+    leaves: int = 20
     min_examples_a_leaf: int = 200
     example_share: float = 0.5
     feature_share: float = 0.3
