@@ -24,7 +24,7 @@ class DueDateParams:
     ``least_odds_probability``: probabilities closer to 0 or 1 than this are taken as this, so that odds stay finite.
     """
 
-    odds_growth: float = 0.95
+    odds_growth: float = 1.05
     longest_days: int = 730
     least_odds_probability: float = 1e-4
 
