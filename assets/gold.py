@@ -20,6 +20,7 @@ from jobs import (
     replenishment_state,
     scorecard,
 )
+from transforms.discovery import DiscoveryParams
 from transforms.ranking import RankerParams
 from warehouse.contracts import gold, silver, vectors
 from warehouse.contracts.table import Table
@@ -129,8 +130,9 @@ DECISIONS = [
         discoveries.run,
         description=f"{gold.DISCOVERIES.text} A re-run gives the same rows.",
         deps=[
-            _on(gold.REPLENISHMENT_STATE, months_before(1, including_this=True)),
-            _on(gold.PURCHASE_FREQUENCY),
+            _on(gold.REPLENISHMENT_STATE, months_before(DiscoveryParams().trees.months, including_this=True)),
+            _on(gold.PURCHASE_FREQUENCY, months_before(DiscoveryParams().trees.months - 1, including_this=True)),
+            _on(gold.DISCOVERIES, months_before(1, including_this=False)),
             _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
             _on(silver.PRODUCTS_TABLE),
             _on(silver.CUSTOMERS_TABLE),

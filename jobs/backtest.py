@@ -17,13 +17,13 @@ from pyspark.sql import functions as F
 from jobs.candidates import score_history, score_needs
 from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import exit_on_error
-from jobs.discoveries import find_discoveries
+from jobs.discoveries import find_discoveries, learn_trees
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.discovery import DiscoveryParams
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
-from transforms.needs import any_of, need
+from transforms.needs import any_of, category, need
 from transforms.replenishment import PAIR
 from warehouse.contracts.features import decayed_name, need_days_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
@@ -99,7 +99,8 @@ def backtest(
     Keys: ``month``, ``method``, ``customers``; each metric at each of :data:`KS`, with ``_se`` (its standard error)
     and, but for personal top, ``_vs_personal_top`` (paired difference) and ``_vs_personal_top_se``. Those that begin
     with ``need_`` judge needs, the others products. Left out: ``published`` where nothing was
-    decided, ``model`` and ``policy`` where no model was asked.
+    decided, ``model`` and ``policy`` where no model was asked, lists of new products where there is too little to learn
+    them from.
 
     Raises:
         MissingMonth: a month has no purchases, or the month before it no state.
@@ -131,7 +132,7 @@ def _levels(
     before = add_months(month, -1)
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable") if judged is None else products.join(judged, "product_id", "left_semi")
-    types = goods.select("product_id", need().alias("need"))
+    types = goods.select("product_id", need().alias("need"), category().alias("category"))
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
     pairs = kept.enter_context(persisted(pairs.withColumn("added_up", F.col("score"))))
@@ -170,7 +171,10 @@ def _lists_of_new(
 ) -> tuple[dict[str, DataFrame], dict[str, DataFrame]]:
     """Lists of products, and of needs, that customers never bought; and the ranker's with some at its end."""
     params = DiscoveryParams(kept=_NEW_LOOKED_AT)
-    found = kept.enter_context(persisted(find_discoveries(lake, before, types, params)))
+    trees = learn_trees(lake, before, types, params)
+    if trees is None:
+        return {}, {}
+    found = kept.enter_context(persisted(find_discoveries(lake, before, types, trees, params)))
     popular = global_top(pairs, pairs.select("customer_id").distinct(), _NEW_LOOKED_AT)
     popular = popular.join(pairs.select(*PAIR), on=list(PAIR), how="left_anti").join(
         types, on="product_id", how="inner"

@@ -1,164 +1,212 @@
-"""State, catalogue and customers → gold/discoveries: what each customer never bought and may try next month.
+"""State, frequency, catalogue and customers → gold/discoveries: what each customer never bought and may try next month.
 
-The item weights are learned on the driver from a bounded sample of customers; all customers are scored in tasks. Run by
-hand with ``python -m jobs.discoveries --month 2017-08``.
+EASE's weights and the trees are learned on the driver from a bounded sample of customers; all customers are scored in
+tasks. Run by hand with ``python -m jobs.discoveries --month 2017-08``.
 """
 
 from collections.abc import Callable, Sequence
-from math import ceil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy import sparse
 
 from jobs.cli import run_job
+from jobs.proposals import hashed, in_parts, pairs_of, propose, sample, take_stock
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
-from transforms.discovery import ALSO_BOUGHT, TRENDING, DiscoveryParams, discover, isotonic_knots, item_weights
+from transforms.discovery import ALSO_BOUGHT, FEATURES, TRENDING, DiscoveryParams
 from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
-from transforms.needs import need
-from warehouse.contracts.features import decayed_name
+from transforms.needs import category, need
+from transforms.ranking import Ranker, calibrate, train
+from transforms.replenishment import PAIR
+from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake
-from warehouse.months import add_months, last_date
+from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
 
 _FOUND = (
     "customer_id string, product_id string, need string, place int, source string, related_product_id string, "
     "score double, probability double"
 )
-_AT_ONCE = 500
-"""Customers scored together: their dense scores are some 10 MB."""
-
-Knots = tuple[tuple[float, ...], tuple[float, ...]]
+_DESCRIBED = "customer_id string, product_id string, features array<float>"
+_ENOUGH_BOUGHT = 50
+"""Discoveries of the month before that were bought, from which a calibration is learned."""
 
 
 def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     """Replaces the months of ``gold/discoveries``; empties them where ``REPLENISH_DISCOVERIES`` is 0.
 
-    The first month has none: there is no month before it whose discoveries show how likely they are.
+    A month with too little to learn from has none, as the first has; so it is where LightGBM cannot be loaded.
 
     Raises:
         MissingMonth: a month, or the one before it, has no state, or the month no frequency.
     """
     rows: dict[str, int] = {}
+    details: dict[str, object] = {}
     for month in sorted(months):
         found = lake.read(DISCOVERIES, [])
-        if settings.discoveries and month > settings.first_month:
-            found = _allowed(lake, settings, month, _calibrated(lake, settings, month))
+        problem = lightgbm_problem()
+        if not settings.discoveries:
+            details = {"note": "no list may carry discoveries (REPLENISH_DISCOVERIES)"}
+        elif problem:
+            details = {"note": f"{problem}; {MEND}: no discoveries"}
+        elif month > settings.first_month:
+            found, details = _month(lake, settings, month)
         rows[month] = lake.replace_months(DISCOVERIES, found.withColumn("month", F.lit(month)), [month])
-    note = {} if settings.discoveries else {"note": "no list may carry discoveries (REPLENISH_DISCOVERIES)"}
-    return JobReport(DISCOVERIES.name, rows, note)
+    return JobReport(DISCOVERIES.name, rows, details)
+
+
+def learn_trees(lake: Lake, month: str, goods: DataFrame, params: DiscoveryParams) -> Ranker | None:
+    """The trees that order the month's proposals, by what became of those of the months before; ``None`` where fewer
+    than ``params.trees.min_bought`` were bought.
+
+    Args:
+        lake: holds the states of the months before, and the frequency of the target months.
+        month: last target month, YYYY-MM.
+        goods: ``product_id, need, category`` of what may be discovered.
+        params: bounds and hyperparameters.
+    """
+    targets = month_range(add_months(month, 1 - params.trees.months), month)
+    known = lake.count_by_month(REPLENISHMENT_STATE, [add_months(target, -1) for target in targets])
+    examples = [_examples(lake, target, goods, params) for target in targets if add_months(target, -1) in known]
+    table = pa.concat_tables(examples) if examples else None
+    if table is None or (pc.sum(table["is_bought"]).as_py() or 0) < params.trees.min_bought:
+        return None
+    features = table["features"].combine_chunks().flatten().to_numpy().reshape(-1, len(FEATURES))
+    return train(features, table["is_bought"].to_numpy(), table["weight"].to_numpy(), params.trees, FEATURES)
 
 
 def find_discoveries(
     lake: Lake,
     month: str,
     goods: DataFrame,
-    params: DiscoveryParams | None = None,
-    knots: Knots | None = None,
+    trees: Ranker,
+    params: DiscoveryParams,
     customers: DataFrame | None = None,
 ) -> DataFrame:
-    """Every customer's best products among ``goods`` that they had not bought by the end of the month.
+    """Every customer's likeliest products among ``goods`` that they had not bought by the end of the month.
 
-    Shape: ``customer_id, product_id, need, place, source, related_product_id, score, probability`` (null without
-    ``knots``), one row a (customer_id, product_id), at most ``params.kept`` a customer.
+    Shape: ``customer_id, product_id, need, place, source, related_product_id, score, probability``, one row a
+    (customer_id, product_id), at most ``params.kept`` a customer.
 
     Args:
         lake: holds the month's state.
         month: YYYY-MM.
-        goods: ``product_id, need`` of what may be discovered.
+        goods: ``product_id, need, category`` of what may be discovered.
+        trees: from :func:`learn_trees`.
         params: bounds.
-        knots: what a score means as a probability.
         customers: ``customer_id`` of those who get some although they have not bought anything yet.
 
     Raises:
         MissingMonth: the month has no state.
     """
-    params = params or DiscoveryParams()
-    state = lake.require_months(REPLENISHMENT_STATE, [month])
-    since = F.date_sub(F.lit(last_date(month)), params.recent_days)
-    recent = state.where(F.col("last_ordered_date") > since).join(F.broadcast(goods), on="product_id", how="inner")
-    trend = F.try_divide(F.sum(decayed_name(15)), F.sum(decayed_name(45)))
-    buyers = recent.groupBy("product_id", "need").agg(F.count(F.lit(1)).alias("buyers"), trend.alias("trend"))
-    popular = buyers.orderBy(F.desc("buyers"), "product_id").limit(params.products).toArrow()
-    if popular.num_rows == 0:
+    stock = take_stock(lake, month, goods, params)
+    if stock is None:
         return lake.spark.createDataFrame([], _FOUND)
-    places = popular.select(["product_id"]).append_column("place", pa.array(range(popular.num_rows), pa.int32()))
-    bought = state.join(F.broadcast(lake.spark.createDataFrame(places)), on="product_id", how="inner")
-    known = state.select("customer_id")
-    everyone = (known if customers is None else known.unionByName(customers.select("customer_id"))).distinct()
-    count = everyone.count()
-    weights = _learn(bought, popular.num_rows, params, count)
-    in_parts = everyone.join(bought.select("customer_id", "place"), on="customer_id", how="left")
-    parts = F.pmod(F.xxhash64("customer_id"), F.lit(ceil(count / _AT_ONCE)))
-    score = _scorer(lake.spark.sparkContext.broadcast(weights), popular, params.kept, knots)
-    return in_parts.groupBy(parts).applyInArrow(score, _FOUND)
+    score = _scorer(lake.spark.sparkContext.broadcast(stock), trees, params)
+    return in_parts(pairs_of(lake, month, goods, stock.products), customers).applyInArrow(score, _FOUND)
 
 
-def _learn(bought: DataFrame, products: int, params: DiscoveryParams, customers: int) -> np.ndarray:
-    """The item weights, from the purchases of a share of the customers, taken by a hash."""
-    millionths = min(1_000_000, ceil(1_000_000 * params.customers / max(customers, 1)))
-    sampled = bought.where(F.pmod(F.xxhash64("customer_id"), F.lit(1_000_000)) < millionths)
-    rows = sampled.select("customer_id", "place").toArrow()
-    return item_weights(_matrix(rows, products)[0], params.ridge)
-
-
-def _matrix(rows: pa.Table, products: int) -> tuple[sparse.csr_array, np.ndarray]:
-    """1 where a customer has bought a product; and the customers, in order. A null place is no purchase."""
-    customers, row = np.unique(rows["customer_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-    place = rows["place"].to_numpy(zero_copy_only=False)
-    is_bought = ~np.isnan(place.astype(np.float64))
-    cells = (np.ones(is_bought.sum(), np.float32), (row[is_bought], place[is_bought].astype(np.int64)))
-    return sparse.csr_array(cells, shape=(len(customers), products)), customers
-
-
-def _scorer(weights: object, popular: pa.Table, kept: int, knots: Knots | None) -> Callable[[pa.Table], pa.Table]:
-    """What a task does with the purchases of some customers; ``weights`` is Spark's broadcast of the array."""
+def _scorer(stock: object, trees: Ranker, params: DiscoveryParams) -> Callable[[pa.Table], pa.Table]:
+    """What a task does with the purchases of some customers; ``stock`` is Spark's broadcast of it."""
 
     def score(rows: pa.Table) -> pa.Table:
-        bought, customers = _matrix(rows, popular.num_rows)
-        found = discover(bought, weights.value, popular["trend"].to_numpy(), popular["buyers"].to_numpy(), kept)
-        count = found.product.shape[1]
-        flat, related, scores = found.product.ravel(), found.related.ravel(), found.score.ravel()
+        customers, proposals = propose(rows, stock.value, params)
+        raw = trees.raw(proposals.features())
+        order = np.lexsort((proposals.product, -raw, proposals.row))
+        first = np.searchsorted(proposals.row[order], np.arange(len(customers)))
+        place = np.arange(len(order)) - first[proposals.row[order]]
+        best, place = order[place < params.kept], place[place < params.kept]
+        related = proposals.related()[best]
+        ids = stock.value.products["product_id"]
         columns = {
-            "customer_id": np.repeat(customers, count),
-            "product_id": popular["product_id"].take(pa.array(flat)),
-            "need": popular["need"].take(pa.array(flat)),
-            "place": np.tile(np.arange(1, count + 1, dtype=np.int32), len(customers)),
+            "customer_id": customers[proposals.row[best]],
+            "product_id": ids.take(pa.array(proposals.product[best])),
+            "need": stock.value.products["need"].take(pa.array(proposals.product[best])),
+            "place": (place + 1).astype(np.int32),
             "source": np.where(related < 0, TRENDING, ALSO_BOUGHT),
-            "related_product_id": popular["product_id"].take(pa.array(related, mask=related < 0)),
-            "score": scores,
-            "probability": np.interp(scores, *knots) if knots else pa.nulls(len(scores), pa.float64()),
+            "related_product_id": ids.take(pa.array(related, mask=related < 0)),
+            "score": raw[best],
+            "probability": trees.calibrated(raw[best]),
         }
-        return pa.table(columns).filter(pa.array(np.isfinite(scores)))
+        return pa.table(columns)
 
     return score
 
 
-def _calibrated(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """The month's discoveries with a probability: what became of those of the month before, by their score."""
-    before = add_months(month, -1)
-    earlier = find_discoveries(lake, before, _goods(lake, settings, before))
+def _examples(lake: Lake, target: str, goods: DataFrame, params: DiscoveryParams) -> pa.Table:
+    """What was proposed for the target month: ``features``, ``is_bought`` and ``weight``.
+
+    All that was bought, and a share of what was not, of a sample of the customers.
+    """
+    before = add_months(target, -1)
+    columns = pa.schema([("features", pa.list_(pa.float32())), ("is_bought", pa.bool_()), ("weight", pa.float64())])
+    stock = take_stock(lake, before, goods, params)
+    if stock is None:
+        return columns.empty_table()
+    shared = lake.spark.sparkContext.broadcast(stock)
+
+    def describe(rows: pa.Table) -> pa.Table:
+        customers, proposals = propose(rows, shared.value, params)
+        matrix = proposals.features()
+        offsets = pa.array(np.arange(0, matrix.size + 1, len(FEATURES), dtype=np.int32))
+        described = {
+            "customer_id": customers[proposals.row],
+            "product_id": shared.value.products["product_id"].take(pa.array(proposals.product)),
+            "features": pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel())),
+        }
+        return pa.table(described)
+
+    pairs = sample(pairs_of(lake, before, goods, stock.products), params.taught)
+    described = in_parts(pairs).applyInArrow(describe, _DESCRIBED)
+    labelled = described.join(_bought_in(lake, target), on=list(PAIR), how="left")
+    share = params.trees.negative_share
+    is_bought = F.coalesce("is_bought", F.lit(False))
+    kept = labelled.withColumn("is_bought", is_bought).where(F.col("is_bought") | (hashed(*PAIR) < share))
+    weight = F.when(F.col("is_bought"), F.lit(1.0)).otherwise(F.lit(1.0 / share))
+    rows = kept.withColumn("weight", weight).toArrow()
+    # In one order whatever the tasks': the trees then come out alike.
+    return rows.sort_by([(name, "ascending") for name in PAIR]).select(columns.names).cast(columns)
+
+
+def _bought_in(lake: Lake, month: str) -> DataFrame:
     bought = lake.require_months(PURCHASE_FREQUENCY, [month]).where("orders > 0")
-    bought = bought.select("customer_id", "product_id", F.lit(True).alias("is_bought"))
-    judged = earlier.join(bought, on=["customer_id", "product_id"], how="left")
-    rows = judged.select("score", F.coalesce("is_bought", F.lit(False)).alias("is_bought")).toArrow()
-    score, is_bought = rows["score"].to_numpy(), rows["is_bought"].to_numpy()
-    knots = isotonic_knots(score, is_bought) if len(score) else None
-    if knots is None:
-        return lake.spark.createDataFrame([], _FOUND)
+    return bought.select(*PAIR, F.lit(True).alias("is_bought"))
+
+
+def _month(lake: Lake, settings: Settings, month: str) -> tuple[DataFrame, dict[str, object]]:
+    params, goods = DiscoveryParams(), _goods(lake, settings, month)
+    lake.require_months(REPLENISHMENT_STATE, [add_months(month, -1)])
+    trees = learn_trees(lake, month, goods, params)
+    if trees is None:
+        return lake.read(DISCOVERIES, []), {"note": "too few first purchases to learn from: no discoveries"}
+    trees = _calibrated(lake, month, trees)
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
-    return find_discoveries(lake, month, _goods(lake, settings, month), knots=knots, customers=customers)
+    found = find_discoveries(lake, month, goods, trees, params, customers)
+    return _allowed(lake, settings, month, found), {"slope": trees.slope, "intercept": trees.intercept}
+
+
+def _calibrated(lake: Lake, month: str, trees: Ranker) -> Ranker:
+    """The trees, calibrated by what became in the month of the discoveries of the month before; as they are where too
+    few of those were bought, as there were none.
+    """
+    earlier = lake.read(DISCOVERIES, [add_months(month, -1)])
+    judged = earlier.join(_bought_in(lake, month), on=list(PAIR), how="left")
+    rows = judged.select("score", F.coalesce("is_bought", F.lit(False)).alias("is_bought")).toArrow()
+    is_bought = rows["is_bought"].to_numpy()
+    if is_bought.sum() < _ENOUGH_BOUGHT or is_bought.all():
+        return trees
+    return calibrate(trees, rows["score"].to_numpy(), is_bought, np.ones(len(is_bought)))
 
 
 def _goods(lake: Lake, settings: Settings, month: str) -> DataFrame:
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     is_sold = F.coalesce("is_subscribable", F.lit(True)) & F.coalesce("is_in_stock", F.lit(True))
-    return products.where(is_sold).select("product_id", need().alias("need"))
+    return products.where(is_sold).select("product_id", need().alias("need"), category().alias("category"))
 
 
 def _allowed(lake: Lake, settings: Settings, month: str, found: DataFrame) -> DataFrame:

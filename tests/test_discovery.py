@@ -8,12 +8,13 @@ from pyspark.sql import functions as F
 from scipy import sparse
 
 from jobs import discoveries, list_decisions, list_requests
-from jobs.discoveries import find_discoveries
+from jobs.discoveries import find_discoveries, learn_trees
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
-from transforms.discovery import DiscoveryParams, discover, isotonic_knots, item_weights
+from transforms.discovery import FEATURES, DiscoveryParams, Histories, Proposals, Shelf, item_weights
 from transforms.needs import new_needs
 from transforms.policy import decide
+from transforms.ranking import Ranker
 from warehouse.contracts.gold import (
     CANDIDATES,
     DISCOVERIES,
@@ -54,26 +55,71 @@ def test_weights_solve_the_ridge_regression_of_each_product_on_the_others():
     assert weights[1:, 0] == pytest.approx(by_hand, abs=1e-5)
 
 
-def test_nothing_bought_before_is_found_and_what_speaks_for_it_is_told():
-    bought = sparse.csr_array(two_tastes())
-    found = discover(bought, item_weights(bought, 5.0), np.ones(6), np.array([9, 9, 8, 1, 2, 3]), kept=2)
-    assert found.product[0].tolist()[0] == 2
-    assert found.related[0, 0] in (0, 1)
-    assert found.product[-1].tolist() == [0, 1], "of whom nothing is known: the most popular"
-    assert found.related[-1].tolist() == [-1, -1]
-    everything = discover(bought, item_weights(bought, 5.0), np.ones(6), np.ones(6), kept=99)
-    owned = bought.toarray()[0] > 0
-    finite = np.isfinite(everything.score[0])
-    assert sorted(everything.product[0][finite]) == np.flatnonzero(~owned).tolist()
+def shelf_of(bought, weights=None, **figures):
+    """A shelf on which every product is a need and a category of its own."""
+    count = bought.shape[1]
+    ones = np.ones(count)
+    known = {name: ones for name in ("newcomers", "purchases_15d", "purchases_45d")}
+    known |= {"need_purchases_15d": ones, "need_newcomers": ones, "buyers": bought.sum(axis=0)}
+    weights = item_weights(sparse.csr_array(bought), 5.0) if weights is None else weights
+    return Shelf(**{"need": np.arange(count), "category": np.arange(count), **known, "weights": weights} | figures)
 
 
-def test_of_two_that_are_as_likely_the_one_that_sells_now_comes_first():
+def histories_of(bought, **values):
+    row, product = np.nonzero(bought)
+    known = {name: np.full(len(row), 10.0) for name in ("since_last", "since_first", "purchases_15d", "purchases_45d")}
+    return Histories(len(bought), row, **{"product": product, "need": product, "category": product, **known} | values)
+
+
+def proposed(proposals, row):
+    return proposals.product[proposals.row == row].tolist()
+
+
+def test_what_is_proposed_was_not_bought_and_is_alike_new_to_many_or_new_to_many_of_a_need():
     bought = two_tastes()
-    bought[0, 1] = 0
-    cells = sparse.csr_array(bought)
-    trend = np.array([1, 0.9, 0.3, 1, 1, 1])
-    found = discover(cells, item_weights(cells, 5.0), trend, np.ones(6), kept=2)
-    assert found.product[0].tolist() == [1, 2]
+    figures = {
+        "newcomers": np.array([0, 0, 2, 1, 0, 9]),
+        "need": np.array([0, 0, 1, 0, 2, 2]),
+        "need_newcomers": np.array([1, 1, 2, 1, 9, 9]),
+    }
+    shelf, histories = shelf_of(bought, **figures), histories_of(bought, need=figures["need"][np.nonzero(bought)[1]])
+    for kind, wanted in (("alike", 2), ("newcomers", 5), ("of_needs", 3)):
+        bounds = {"alike": 0, "newcomers": 0, "of_needs": 0, kind: 1}
+        assert proposed(Proposals(histories, shelf, DiscoveryParams(**bounds)), 0) == [wanted]
+    everything = Proposals(histories, shelf, DiscoveryParams())
+    owned = bought[everything.row, everything.product]
+    assert not owned.any() and len(everything.row) == (bought == 0).sum()
+
+
+def test_what_speaks_for_a_proposal_is_told_and_of_whom_nothing_is_known_gets_what_most_buy():
+    bought = two_tastes()
+    proposals = Proposals(histories_of(bought), shelf_of(bought), DiscoveryParams(alike=1, newcomers=0, of_needs=0))
+    related = proposals.related()
+    assert proposed(proposals, 0) == [2] and related[proposals.row == 0][0] in (0, 1)
+    assert proposed(proposals, len(bought) - 1) == [0] and related[-1] == -1
+
+
+def test_features_tell_of_the_proposal_its_need_and_the_customer():
+    bought = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], np.float32)
+    weights = np.array([[0, 0.2, 0.4], [0.2, 0, 0.1], [0.4, 0.1, 0]], np.float32)
+    same_need = {"need": np.array([0, 1, 1]), "category": np.array([0, 0, 0])}
+    sales = {"purchases_15d": np.array([1.0, 2.0, 3.0]), "purchases_45d": np.array([4.0, 4.0, 4.0])}
+    shelf = shelf_of(bought, weights, **same_need, **sales, need_purchases_15d=np.array([1.0, 5.0, 5.0]))
+    pairs = {"need": np.array([0, 1, 0]), "category": np.array([0, 0, 0])}
+    pairs |= {"since_last": np.array([3.0, 7.0, 90.0]), "since_first": np.array([80.0, 20.0, 90.0])}
+    pairs |= {"purchases_15d": np.array([0.8, 0.7, 0.1]), "purchases_45d": np.array([1.8, 0.9, 0.3])}
+    proposals = Proposals(histories_of(bought, **pairs), shelf, DiscoveryParams())
+    found = dict(zip(FEATURES, proposals.features()[(proposals.row == 0) & (proposals.product == 2)][0], strict=True))
+    assert found["alike"] == pytest.approx(0.5, abs=1e-5)
+    assert found["trending"] == pytest.approx(0.5 * 3 / 4, abs=1e-5)
+    assert found["alike_share_of_best"] == 1
+    assert found["need_purchases_15d"] == pytest.approx(0.7)
+    assert (found["need_products"], found["need_new_products"], found["need_since_last_days"]) == (1, 1, 7)
+    assert found["category_purchases_45d"] == pytest.approx(2.7)
+    assert found["product_share_of_need"] == pytest.approx(3 / 5)
+    assert (found["customer_products"], found["customer_new_products"], found["customer_since_last_days"]) == (2, 1, 3)
+    unknown = proposals.features()[proposals.row == 2]
+    assert np.isfinite(unknown).all(), "of whom nothing is known"
 
 
 @pytest.fixture
@@ -83,50 +129,81 @@ def lake(spark, settings):
 
 @pytest.fixture
 def home(lake):
-    """Two months of two tastes: customer c0 lacks p2 until June, when c2 buys what the others do."""
-    bought = two_tastes(20)
-    pairs = [(f"c{row}", f"p{column}") for row, column in zip(*np.nonzero(bought), strict=True)]
-    for month, more in (("2017-05", []), ("2017-06", [("c2", "p3")])):
+    """Two tastes of three products: half lack the third until June, when they buy it; some come in June and lack it."""
+    tastes = (("p0", "p1", "p2"), ("p3", "p4", "p5"))
+    pairs = {"2017-05": [], "2017-06": []}
+    third = []
+    for number in range(480):
+        own = tastes[number % 2]
+        lacks = number % 4 < 2
+        pairs["2017-05"] += [(f"c{number}", product) for product in (own[:2] if lacks else own)]
+        if lacks:
+            third.append((f"c{number}", own[2]))
+    late = [(f"late{number}", product) for number in range(4) for product in tastes[number % 2][:2]]
+    pairs["2017-05"] += [("fan", product) for taste in tastes for product in taste]
+    pairs["2017-06"] = [*pairs["2017-05"], *third, *late]
+    for month, bought in pairs.items():
         end = date(2017, int(month[-2:]), 28)
         known = {"month": month, "last_ordered_date": end, "first_ordered_date": end, "recent_months": 1}
-        rows = [row_of(REPLENISHMENT_STATE, customer_id=c, product_id=p, **known) for c, p in pairs + more]
+        rows = [row_of(REPLENISHMENT_STATE, customer_id=c, product_id=p, **known) for c, p in bought]
         write(lake, REPLENISHMENT_STATE, rows, [month])
-    seen = [row_of(PURCHASE_FREQUENCY, month="2017-06", customer_id="c0", product_id="p2")]
+    seen = [row_of(PURCHASE_FREQUENCY, month="2017-06", customer_id=c, product_id=p) for c, p in third]
     write(lake, PURCHASE_FREQUENCY, seen, ["2017-06"])
 
 
 def goods(lake):
-    rows = [(f"p{number}", f"need {number}") for number in range(6)]
-    return lake.spark.createDataFrame(rows, "product_id string, need string")
+    rows = [(f"p{number}", f"need {number}", "all") for number in range(6)]
+    return lake.spark.createDataFrame(rows, "product_id string, need string, category string")
 
 
-def test_every_customer_gets_what_they_never_bought(lake, home):
-    found = find_discoveries(lake, "2017-05", goods(lake), DiscoveryParams(ridge=5.0, kept=3)).collect()
-    best = {row.customer_id: row for row in found if row.place == 1}
-    assert (best["c0"].product_id, best["c0"].source, best["c0"].need) == ("p2", "also_bought", "need 2")
-    assert best["c0"].related_product_id in ("p0", "p1")
-    owned = {(row.customer_id, row.product_id) for row in lake.read(REPLENISHMENT_STATE, ["2017-05"]).collect()}
-    assert not owned & {(row.customer_id, row.product_id) for row in found}
-    assert {row.probability for row in found} == {None}, "nothing says yet what a score means"
+def of_june(lake, **bounds):
+    params = DiscoveryParams(**bounds)
+    trees = learn_trees(lake, "2017-06", goods(lake), params)
+    return sorted(map(tuple, find_discoveries(lake, "2017-06", goods(lake), trees, params).collect()))
 
 
-def test_a_later_month_changes_nothing(lake, home):
-    def of_may():
-        found = find_discoveries(lake, "2017-05", goods(lake), DiscoveryParams(kept=3))
-        return sorted(map(tuple, found.collect()))
+def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home):
+    found = of_june(lake, kept=2)
+    best = {row[0]: row for row in found if row[3] == 1}
+    assert [(best[f"late{n}"][1], best[f"late{n}"][4]) for n in (0, 1)] == [
+        ("p2", "also_bought"),
+        ("p5", "also_bought"),
+    ]
+    assert best["late0"][5] in ("p0", "p1"), "what speaks for it"
+    owned = {(row.customer_id, row.product_id) for row in lake.read(REPLENISHMENT_STATE, ["2017-06"]).collect()}
+    assert not owned & {row[:2] for row in found}
+    assert "fan" not in best, "has bought all there is"
+    assert all(row[6] == row[7] for row in found), "not calibrated by anything yet"
 
-    before = of_may()
-    lake.replace_months(REPLENISHMENT_STATE, lake.read(REPLENISHMENT_STATE, []), ["2017-06"])
-    assert of_may() == before
+
+def test_a_later_month_changes_nothing_and_a_re_run_finds_the_same(lake, home):
+    before = of_june(lake)
+    rows = [row_of(REPLENISHMENT_STATE, month="2017-07", customer_id="late0", product_id="p2")]
+    write(lake, REPLENISHMENT_STATE, rows, ["2017-07"])
+    later = [row_of(PURCHASE_FREQUENCY, month="2017-07", customer_id="late0", product_id="p2")]
+    write(lake, PURCHASE_FREQUENCY, later, ["2017-07"])
+    assert of_june(lake) == before
 
 
 def test_only_products_bought_lately_may_be_discovered(lake, home):
     old = F.lit(date(2017, 1, 1))
-    state = lake.read(REPLENISHMENT_STATE, ["2017-05"])
+    state = lake.read(REPLENISHMENT_STATE, ["2017-06"])
     given_up = F.when(F.col("product_id") == "p2", old).otherwise(F.col("last_ordered_date"))
-    lake.replace_months(REPLENISHMENT_STATE, state.withColumn("last_ordered_date", given_up), ["2017-05"])
-    found = find_discoveries(lake, "2017-05", goods(lake), DiscoveryParams(kept=9))
-    assert found.where("product_id = 'p2'").count() == 0
+    lake.replace_months(REPLENISHMENT_STATE, state.withColumn("last_ordered_date", given_up), ["2017-06"])
+    assert "p2" not in {row[1] for row in of_june(lake)}
+
+
+def test_with_too_little_to_learn_from_there_are_none(lake, settings, catalogue):
+    few = lake.read(PURCHASE_FREQUENCY, ["2017-06"]).limit(199)
+    lake.replace_months(PURCHASE_FREQUENCY, few, ["2017-06"])
+    report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
+    assert report.rows == {"2017-06": 0} and "too few" in report.details["note"]
+
+
+def test_a_machine_without_lightgbm_has_none_and_says_what_to_install(lake, settings, catalogue, monkeypatch):
+    monkeypatch.setattr(discoveries, "lightgbm_problem", lambda: "LightGBM cannot be loaded (libgomp)")
+    report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
+    assert report.rows == {"2017-06": 0} and "libgomp1" in report.details["note"]
 
 
 def test_none_are_looked_for_where_no_list_may_carry_any(lake, settings):
@@ -156,7 +233,8 @@ def catalogue(lake, home):
         for n in range(6)
     ]
     replace_all(lake, PRODUCTS_TABLE, sold)
-    people = [filled(CUSTOMERS_TABLE, customer_id=f"c{n}", consent_profiling=n != 3) for n in range(20)]
+    names = ["late0", "late1", "late2", "late3", "new"]
+    people = [filled(CUSTOMERS_TABLE, customer_id=name, consent_profiling=name != "late3") for name in names]
     people[0]["excluded_products"] = ["p5"]
     replace_all(lake, CUSTOMERS_TABLE, people)
 
@@ -167,10 +245,27 @@ def test_a_month_s_discoveries_are_allowed_and_tell_their_probability(lake, sett
     rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
     assert report.rows == {"2017-06": len(rows)}
     found = {(row.customer_id, row.product_id) for row in rows}
-    assert not {pair for pair in found if pair[1] == "p4" or pair[0] == "c3" or pair == ("c0", "p5")}
-    assert ("c19", "p0") in found, "who has bought nothing yet gets what most buy"
+    assert ("late0", "p2") in found
+    assert not {pair for pair in found if pair[1] == "p4" or pair[0] == "late3" or pair == ("late0", "p5")}
+    assert {"p0", "p2"} <= {product for customer, product in found if customer == "new"}, "who has bought nothing yet"
     assert all(0 < row.probability < 1 for row in rows)
     assert discoveries.run(lake, asked, ["2017-01"]).rows == {"2017-01": 0}, "nothing was there to learn from"
+
+
+def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings, catalogue):
+    pairs = (
+        lake.read(PURCHASE_FREQUENCY, ["2017-06"]).select("customer_id", "product_id").orderBy("customer_id").collect()
+    )
+    said = [filled(DISCOVERIES, month="2017-05", customer_id=c, product_id=p, score=0.5) for c, p in pairs[:60]]
+    said += [filled(DISCOVERIES, month="2017-05", customer_id=f"x{n}", product_id="p1", score=0.4) for n in range(240)]
+    said += [filled(DISCOVERIES, month="2017-05", customer_id=f"y{n}", product_id="p1", score=0.5) for n in range(40)]
+    write(lake, DISCOVERIES, [row | {"need": "n", "source": "trending"} for row in said], ["2017-05"])
+    report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
+    learned = Ranker("", report.details["slope"], report.details["intercept"])
+    assert learned.calibrated(np.array([0.5]))[0] == pytest.approx(0.6, abs=0.01), "60 of 100 such were bought"
+    rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
+    said = learned.calibrated(np.array([row.score for row in rows]))
+    assert [row.probability for row in rows] == pytest.approx(said)
 
 
 def test_a_request_offers_the_first_few_and_one_without_candidates_only_them(lake, settings, catalogue):
@@ -231,14 +326,3 @@ def test_the_policy_puts_them_last_and_says_that_they_are_new():
 
 def test_the_setting_is_bounded():
     assert load_settings(discoveries=2).discoveries == 2
-
-
-def test_a_score_s_probability_rises_with_it_and_is_never_certain():
-    rng = np.random.default_rng(3)
-    score = rng.random(5000)
-    is_bought = rng.random(5000) < 0.2 * score
-    knots, probability = isotonic_knots(score, is_bought)
-    assert len(knots) == len(probability) <= 200
-    assert (np.diff(probability) >= 0).all()
-    assert 0 < probability[0] < probability[-1] < 1
-    assert np.interp(0.5, knots, probability) == pytest.approx(0.1, abs=0.03)

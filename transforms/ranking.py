@@ -5,6 +5,7 @@ Efficient Gradient Boosting Decision Tree"), binary objective. Calibration: a lo
 log-odds (Platt 1999, "Probabilistic outputs for support vector machines").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -73,14 +74,21 @@ class Ranker:
         return 1.0 / (1.0 + np.exp(-(self.intercept + self.slope * _log_odds(raw))))
 
 
-def train(features: np.ndarray, is_bought: np.ndarray, weight: np.ndarray, params: RankerParams) -> Ranker:
+def train(
+    features: np.ndarray,
+    is_bought: np.ndarray,
+    weight: np.ndarray,
+    params: RankerParams,
+    names: Sequence[str] = FEATURE_NAMES,
+) -> Ranker:
     """An uncalibrated ranker.
 
     Args:
-        features: ``(examples, len(FEATURE_NAMES))``, float32.
+        features: ``(examples, len(names))``, float32.
         is_bought: ``(examples,)``, bool.
         weight: ``(examples,)``: how many pairs an example stands for.
         params: hyperparameters.
+        names: the features' names, in order.
     """
     import lightgbm
 
@@ -101,7 +109,7 @@ def train(features: np.ndarray, is_bought: np.ndarray, weight: np.ndarray, param
         "num_threads": 1,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(features, is_bought.astype(np.float32), weight=weight, feature_name=list(FEATURE_NAMES))
+    data = lightgbm.Dataset(features, is_bought.astype(np.float32), weight=weight, feature_name=list(names))
     return Ranker(lightgbm.train(settings, data, params.rounds).model_to_string())
 
 

@@ -234,8 +234,8 @@ DISCOVERIES = Table(
         Column("place", INT, "place among the customer's discoveries, 1 the likeliest", minimum=1),
         Column("source", STRING, "what speaks for it", allowed=DISCOVERY_SOURCES),
         Column("related_product_id", STRING, "bought product that speaks most for it", nullable=True),
-        Column("score", DOUBLE, "what orders a customer's discoveries"),
-        Column("probability", DOUBLE, "of a purchase next month, by what became of last month's", minimum=0, maximum=1),
+        Column("score", DOUBLE, "what the trees say, which orders a customer's discoveries"),
+        Column("probability", DOUBLE, "of a purchase next month; calibrated by last month's", minimum=0, maximum=1),
     ),
     partition_by=("month",),
 )
