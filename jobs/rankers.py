@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from jobs.cli import run_job
 from jobs.report import JobReport
 from transforms.probability_metrics import probability_metrics
-from transforms.ranking import CODE_VERSION, Ranker, RankerParams, calibrate, train
+from transforms.ranking import CODE_VERSION, OF_TARGET, Ranker, RankerParams, calibrate, train
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS, TARGETS
@@ -53,7 +53,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         earlier = {target: _ranker_before(lake, month, target) for target in taught}
         # Side by side: one training uses one core.
         with ThreadPoolExecutor(len(TARGETS)) as pool:
-            jobs = {target: pool.submit(_train, each, earlier[target], params) for target, each in taught.items()}
+            jobs = {
+                target: pool.submit(_train, each, earlier[target], OF_TARGET[target]) for target, each in taught.items()
+            }
             trained = {target: job.result() for target, job in jobs.items()}
         rankers = [_row(month, target, *trained[target], taught[target]) for target in trained]
         for target, (_, metrics) in trained.items():
