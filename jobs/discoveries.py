@@ -47,9 +47,10 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     """
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
+    # Not looked for by default: then LightGBM need not be loaded either.
+    problem = lightgbm_problem() if settings.discoveries else None
     for month in sorted(months):
         found = lake.read(DISCOVERIES, [])
-        problem = lightgbm_problem()
         if not settings.discoveries:
             details = {"note": "no list may carry discoveries (REPLENISH_DISCOVERIES)"}
         elif problem:
@@ -121,7 +122,7 @@ def _scorer(stock: object, trees: Ranker, params: DiscoveryParams) -> Callable[[
         first = np.searchsorted(proposals.row[order], np.arange(len(customers)))
         place = np.arange(len(order)) - first[proposals.row[order]]
         best, place = order[place < params.kept], place[place < params.kept]
-        related = proposals.related()[best]
+        related = proposals.related(best)
         ids = stock.value.products["product_id"]
         columns = {
             "customer_id": customers[proposals.row[best]],

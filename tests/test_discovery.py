@@ -94,7 +94,7 @@ def test_what_is_proposed_was_not_bought_and_is_alike_new_to_many_or_new_to_many
 def test_what_speaks_for_a_proposal_is_told_and_of_whom_nothing_is_known_gets_what_most_buy():
     bought = two_tastes()
     proposals = Proposals(histories_of(bought), shelf_of(bought), DiscoveryParams(alike=1, newcomers=0, of_needs=0))
-    related = proposals.related()
+    related = proposals.related(np.arange(len(proposals.row)))
     assert proposed(proposals, 0) == [2] and related[proposals.row == 0][0] in (0, 1)
     assert proposed(proposals, len(bought) - 1) == [0] and related[-1] == -1
 

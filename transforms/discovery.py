@@ -101,6 +101,16 @@ class Shelf:
     weights: np.ndarray
 
     @property
+    def needs(self) -> int:
+        """How many needs it answers."""
+        return int(self.need.max(initial=-1)) + 1
+
+    @property
+    def categories(self) -> int:
+        """How many categories its products are of."""
+        return int(self.category.max(initial=-1)) + 1
+
+    @property
     def trend(self) -> np.ndarray:
         """How much of what was bought lately was bought just now; 0 to 1."""
         return self.purchases_15d / np.maximum(self.purchases_45d, 1e-9)
@@ -203,14 +213,15 @@ class Proposals:
         }
         return np.column_stack([columns[name] for name in FEATURES]).astype(np.float32)
 
-    def related(self) -> np.ndarray:
-        """For each proposal the bought product that speaks most for it, -1 where none does."""
-        found = np.full(len(self.row), -1)
-        for row in np.unique(self.row):
+    def related(self, chosen: np.ndarray) -> np.ndarray:
+        """For each proposal at ``chosen`` the bought product that speaks most for it; -1 where none does."""
+        rows, products = self.row[chosen], self.product[chosen]
+        found = np.full(len(chosen), -1)
+        for row in np.unique(rows):
             own = np.flatnonzero(self._owned[row])
             if len(own):
-                of_row = self.row == row
-                speaks = self._shelf.weights[np.ix_(own, self.product[of_row])]
+                of_row = rows == row
+                speaks = self._shelf.weights[np.ix_(own, products[of_row])]
                 found[of_row] = np.where(speaks.max(axis=0) > 0, own[speaks.argmax(axis=0)], -1)
         return found
 
@@ -233,7 +244,7 @@ class Proposals:
         return sparse.coo_array(cells, shape=(self._histories.customers, count)).toarray()
 
     def _by_need(self, values: np.ndarray | float) -> np.ndarray:
-        return self._by(self._histories.need, int(self._shelf.need.max(initial=-1)) + 1, values)
+        return self._by(self._histories.need, self._shelf.needs, values)
 
     @cached_property
     def _need_purchases_45d(self) -> np.ndarray:
@@ -244,13 +255,11 @@ class Proposals:
         return np.maximum(self._alike, 0.0) * self._shelf.trend
 
     def _category_purchases(self) -> np.ndarray:
-        count = int(self._shelf.category.max(initial=-1)) + 1
-        sums = self._by(self._histories.category, count, self._histories.purchases_45d)
+        sums = self._by(self._histories.category, self._shelf.categories, self._histories.purchases_45d)
         return sums[self.row, self._shelf.category[self.product]]
 
     def _need_since_last(self) -> np.ndarray:
-        needs = int(self._shelf.need.max(initial=-1)) + 1
-        since = np.full((self._histories.customers, needs), NEVER_DAYS)
+        since = np.full((self._histories.customers, self._shelf.needs), NEVER_DAYS)
         known = self._histories.need >= 0
         at = (self._histories.row[known], self._histories.need[known])
         np.minimum.at(since, at, self._histories.since_last[known])
