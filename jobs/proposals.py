@@ -12,8 +12,7 @@ from pyspark.sql import Column, DataFrame, GroupedData, Window
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from transforms.affinity import item_weights
-from transforms.discovery import DiscoveryParams, Histories, Proposals, Shelf
+from transforms.discovery import DiscoveryParams, Histories, Proposals, Shelf, item_weights
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.lake import Lake

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from transforms.frequency import FrequencyParams, monthly_frequency
 from transforms.needs import as_needs
-from transforms.pair_features import feature_columns, label_examples, pair_features, with_affinities
+from transforms.pair_features import feature_columns, label_examples, pair_features
 from transforms.replenishment import StateParams, advance_state
 from warehouse.contracts.features import FEATURE_NAMES, FEATURES
 from warehouse.contracts.gold import REPLENISHMENT_STATE
@@ -57,14 +57,6 @@ def features_of(spark, lines=BOUGHT, months=("2017-04", "2017-05")):
     return {(row.customer_id, row.product_id): row for row in rows}
 
 
-def all_features(spark):
-    """Of the pairs bought by the end of May, of which one has affinities."""
-    near = spark.createDataFrame(
-        [("anna", "milk", 0.25, 0.5)], "customer_id string, product_id string, affinity double, affinity_lately double"
-    )
-    return with_affinities(pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05"))), near)
-
-
 @pytest.fixture(scope="module")
 def features(spark):
     return features_of(spark)
@@ -106,15 +98,8 @@ def test_the_gap_is_shrunk_and_missing_gaps_are_told(features):
     assert features["anna", "soap"].pair_gap_share > features["anna", "milk"].pair_gap_share > 0
 
 
-def test_who_has_affinities_keeps_them_and_nobody_is_lost(spark):
-    rows = {(row.customer_id, row.product_id): row for row in all_features(spark).collect()}
-    assert len(rows) == 4
-    assert (rows["anna", "milk"].pair_affinity, rows["anna", "milk"].pair_affinity_lately) == (0.25, 0.5)
-    assert rows["bob", "milk"].pair_affinity is None
-
-
 def test_only_what_the_contract_allows_is_null(spark):
-    frame = all_features(spark).select(*feature_columns())
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05"))).select(*feature_columns())
     nulls = frame.agg(*[F.count_if(F.col(name).isNull()).alias(name) for name in FEATURE_NAMES]).first()
     assert [feature.name for feature in FEATURES if nulls[feature.name] and not feature.nullable] == []
 
@@ -130,7 +115,7 @@ def test_no_feature_sees_the_month_after(spark, features):
 
 
 def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark):
-    frame = all_features(spark)
+    frame = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")))
     june = [
         line("anna", "milk", "2017-06-02"),
         line("anna", "skim", "2017-06-02", -1),

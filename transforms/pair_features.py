@@ -1,7 +1,7 @@
 """What is known of every live pair at the end of a month, as numbers for the ranker.
 
-All of it comes from the running state of that month, and from affinities learned from it, so no feature can see a later
-purchase. Names, units and meaning: ``warehouse/contracts/features.py``.
+All of it comes from the running state of that month alone, so no feature can see a later purchase. Names, units and
+meaning: ``warehouse/contracts/features.py``.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -20,7 +20,7 @@ _FIRST_GAP_DAYS = 30.0
 
 
 def pair_features(state: DataFrame) -> DataFrame:
-    """Adds the features, all but affinities, and ``product_units_per_order`` (median over its buyers), to the state.
+    """Adds the features, and ``product_units_per_order`` (median over its buyers), to the state.
 
     Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``need`` (not
     null). Out: the same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
@@ -47,16 +47,6 @@ def pair_features(state: DataFrame) -> DataFrame:
             "customer_repeat_share": repeat_share.over(customer),
         }
     )
-
-
-def with_affinities(features: DataFrame, affinities: DataFrame) -> DataFrame:
-    """Adds the features that :func:`pair_features` leaves out.
-
-    Shape: rows in = rows out. ``affinities``: ``customer_id, product_id, affinity, affinity_lately``, at most one row a
-    pair; null for the others.
-    """
-    named = affinities.withColumnsRenamed({"affinity": "pair_affinity", "affinity_lately": "pair_affinity_lately"})
-    return features.join(named.hint("shuffle_hash"), on=list(PAIR), how="left")
 
 
 def _product_features(state: DataFrame) -> DataFrame:
@@ -90,7 +80,7 @@ def feature_columns() -> list[Column]:
 def label_examples(features: DataFrame, bought: DataFrame, negative_share: float, seed: int) -> DataFrame:
     """Training examples: every item that was bought in the month after, and a share of those that were not.
 
-    Shape: in, all features at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
+    Shape: in, :func:`pair_features` at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
     out, one row an item kept: ``customer_id``, ``item``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and
     the features. The share is taken by a hash of the pair, so that a re-run keeps the same rows.
     """

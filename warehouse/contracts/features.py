@@ -35,8 +35,6 @@ FEATURES = (
     _feature("pair_gap_days", "days", "pair: recency-weighted mean gap; null without a gap", nullable=True),
     _feature("pair_gap_share", "share", "pair: days since the latest purchase over the expected gap"),
     _feature("pair_last_units", "units", "pair: units bought last time"),
-    _feature("pair_affinity", "score", "pair: how much what else they bought speaks for it; null: rare", nullable=True),
-    _feature("pair_affinity_lately", "score", "pair: the same, by recency; null: few buy it lately", nullable=True),
     _feature("need_purchases_15d", "days", "customer's purchases of the product's type, half-life of 15 days"),
     _feature("need_purchases_45d", "days", "customer's purchases of the type, 45 days"),
     _feature("need_purchases_120d", "days", "customer's purchases of the type, 120 days"),
