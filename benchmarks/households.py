@@ -12,11 +12,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.candidates import score_history, score_needs
 from jobs.cli import exit_on_error
+from transforms.thinning import hashed
 from warehouse.contracts.gold import RANKERS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake, open_lake, persisted
@@ -37,9 +38,10 @@ def replicated(state: DataFrame, times: int) -> DataFrame:
     before the first.
     """
     copies = state.withColumn("copy", F.explode(F.sequence(F.lit(1), F.lit(times))))
-    factor = 1 + _JITTER * (2 * _random(copies, 1) - 1)
+    of_row = ("customer_id", "product_id", "copy")
+    factor = 1 + _JITTER * (2 * hashed(*of_row, F.lit(1)) - 1)
     weighted = [name for name in state.columns if name.startswith(("decayed_", "weighted_", "need_days_"))]
-    back = F.date_sub("last_ordered_date", (_random(copies, 2) * 7).cast("int"))
+    back = F.date_sub("last_ordered_date", (hashed(*of_row, F.lit(2)) * 7).cast("int"))
     return copies.withColumns(
         {
             "customer_id": F.concat_ws("-", "customer_id", "copy"),
@@ -47,11 +49,6 @@ def replicated(state: DataFrame, times: int) -> DataFrame:
             **{name: F.col(name) * factor for name in weighted},
         }
     ).drop("copy")
-
-
-def _random(frame: DataFrame, seed: int) -> Column:
-    place = F.pmod(F.xxhash64(frame["customer_id"], frame["product_id"], frame["copy"], F.lit(seed)), F.lit(1_000_000))
-    return place / 1_000_000
 
 
 def measure(lake: Lake, settings: Settings, times: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.cli import run_job
-from jobs.proposals import hashed, in_parts, pairs_of, propose, sample, take_stock
+from jobs.proposals import in_parts, pairs_of, propose, sample, take_stock
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from transforms.discovery import ALSO_BOUGHT, FEATURES, TRENDING, DiscoveryParams
@@ -21,6 +21,7 @@ from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
 from transforms.needs import category, need
 from transforms.ranking import Ranker, calibrate, train
 from transforms.replenishment import PAIR
+from transforms.thinning import hashed, thin
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
@@ -165,11 +166,7 @@ def _examples(lake: Lake, target: str, goods: DataFrame, params: DiscoveryParams
     pairs = sample(pairs_of(lake, before, goods, stock.products), params.taught)
     described = in_parts(pairs).applyInArrow(describe, _DESCRIBED)
     labelled = described.join(_bought_in(lake, target), on=list(PAIR), how="left")
-    share = params.trees.negative_share
-    is_bought = F.coalesce("is_bought", F.lit(False))
-    kept = labelled.withColumn("is_bought", is_bought).where(F.col("is_bought") | (hashed(*PAIR) < share))
-    weight = F.when(F.col("is_bought"), F.lit(1.0)).otherwise(F.lit(1.0 / share))
-    rows = kept.withColumn("weight", weight).toArrow()
+    rows = thin(labelled, params.trees.negative_share, hashed(*PAIR)).toArrow()
     # In one order whatever the tasks': the trees then come out alike.
     return rows.sort_by([(name, "ascending") for name in PAIR]).select(columns.names).cast(columns)
 

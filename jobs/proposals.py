@@ -8,11 +8,12 @@ from math import ceil
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, GroupedData, Window
+from pyspark.sql import DataFrame, GroupedData, Window
 from pyspark.sql import functions as F
 from scipy import sparse
 
 from transforms.discovery import DiscoveryParams, Histories, Proposals, Shelf, item_weights
+from transforms.thinning import hashed
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.lake import Lake
@@ -93,11 +94,6 @@ def sample(pairs: DataFrame, most: int) -> DataFrame:
     """The pairs of about ``most`` customers, taken by a hash."""
     count = pairs.select("customer_id").distinct().count()
     return pairs.where(hashed("customer_id") < most / max(count, 1))
-
-
-def hashed(*columns: str) -> Column:
-    """A place between 0 and 1 by the columns' hash: the same at every run."""
-    return F.pmod(F.xxhash64(*columns), F.lit(1_000_000)) / 1_000_000
 
 
 def _bought(pairs: DataFrame, products: int) -> sparse.csr_array:

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from transforms.frequency import month_end
 from transforms.replenishment import PAIR
+from transforms.thinning import hashed, thin
 from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS, decayed_name
 
 _LAST_SIX_MONTHS = 0b111111
@@ -85,12 +86,9 @@ def label_examples(features: DataFrame, bought: DataFrame, negative_share: float
     the features. The share is taken by a hash of the pair, so that a re-run keeps the same rows.
     """
     labelled = features.join(bought.select(*PAIR, F.lit(True).alias("is_bought")), on=list(PAIR), how="left")
-    is_bought = F.coalesce("is_bought", F.lit(False))
-    place = F.pmod(F.xxhash64(*PAIR, F.lit(seed)), F.lit(1_000_000)) / 1_000_000
-    kept = labelled.withColumn("is_bought", is_bought).where(F.col("is_bought") | (place < negative_share))
-    weight = F.when(F.col("is_bought"), F.lit(1.0)).otherwise(F.lit(1.0 / negative_share))
+    kept = thin(labelled, negative_share, hashed(*PAIR, F.lit(seed)))
     item = F.col("product_id").alias("item")
-    return kept.select("customer_id", item, "is_bought", weight.alias("weight"), *FEATURE_NAMES)
+    return kept.select("customer_id", item, "is_bought", "weight", *FEATURE_NAMES)
 
 
 def _of_pair(end: Column) -> dict[str, Column]:
