@@ -118,11 +118,9 @@ def run_suite(
     kind: str, frame: Any, suite: "ExpectationSuite", result_format: str | dict
 ) -> list["ExpectationValidationResult"]:
     """Runs a suite over a frame in the process's one context: Spark where ``kind`` is ``rows``, else pandas."""
-    context = _context()
-    stored = context.suites.add_or_update(suite)
-    definition = great_expectations().ValidationDefinition(name=suite.name, data=_batches(kind), suite=stored)
-    definition = context.validation_definitions.add_or_update(definition)
-    return definition.run(batch_parameters={"dataframe": frame}, result_format=result_format).results
+    # Straight on the batch: a validation kept in the context is written, read and compared each time it is run.
+    batch = _batches(kind).get_batch(batch_parameters={"dataframe": frame})
+    return batch.validate(suite, result_format=result_format).results
 
 
 def _judge_rows(frame: DataFrame, table: Table, suite: "ExpectationSuite", samples: int) -> list[FailedRule]:

@@ -5,6 +5,7 @@ The commands are those of ``docker-compose.yaml``, on ports of this machine, aro
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -56,7 +57,10 @@ def web(tmp_path: Path) -> Iterator[httpx.Client]:
     workspace = (REPOSITORY / "workspace.containers.yaml").read_text().replace("4000", ports["4000"])
     (tmp_path / "workspace.containers.yaml").write_text(workspace)
     home = prepare(load_settings(home=tmp_path / "home"))
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "CODE_SERVER": "127.0.0.1", "PYTHONPATH": str(tmp_path)}
+    # The commands of this environment, whether it has been activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    said = {"DAGSTER_HOME": str(home), "CODE_SERVER": "127.0.0.1", "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, **said, "PATH": path}
     with ExitStack() as stack:
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{ports['3000']}", timeout=30))
         for name in ("code", "webserver", "daemon"):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -382,13 +382,17 @@ class _Image:
 
     @contextmanager
     def running(self, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        # Its children go with it, as they do with a container.
         process = subprocess.Popen(command, cwd=self.folder, env=self.environment, start_new_session=True)
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
+            # As a container is stopped: its first process is asked, then whatever is left is killed.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)
 
     def comes_true(self, check: list[str], process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + 180
