@@ -7,6 +7,7 @@ import dagster as dg
 from assets.factory import asset_key, monthly_asset
 from assets.partitions import months_before
 from jobs import (
+    affinities,
     candidates,
     copurchase,
     customer_profiles,
@@ -89,12 +90,23 @@ DECISIONS = [
         kinds=_SPARK,
     ),
     monthly_asset(
+        gold.AFFINITIES,
+        affinities.run,
+        description=f"{gold.AFFINITIES.text} Fills in the months before it that a ranker learns from.",
+        deps=[
+            _on(gold.REPLENISHMENT_STATE, months_before(RankerParams().months, including_this=True)),
+            _on(silver.PRODUCTS_TABLE),
+        ],
+        kinds=_SPARK,
+    ),
+    monthly_asset(
         gold.RANKER_EXAMPLES,
         ranker_examples.run,
         description=f"{gold.RANKER_EXAMPLES.text} Fills in the months before it that a ranker learns from.",
         deps=[
             _on(gold.PURCHASE_FREQUENCY),
             _on(gold.REPLENISHMENT_STATE, months_before(RankerParams().months, including_this=False)),
+            _on(gold.AFFINITIES, months_before(RankerParams().months, including_this=False)),
             _on(silver.PRODUCTS_TABLE),
         ],
         kinds=_SPARK,
@@ -117,6 +129,7 @@ DECISIONS = [
             _on(gold.REPLENISHMENT_STATE),
             _on(gold.PURCHASE_FREQUENCY),
             _on(gold.COPURCHASE),
+            _on(gold.AFFINITIES),
             _on(gold.RANKERS),
             _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
             _on(vectors.PRODUCT_EMBEDDINGS),

@@ -13,11 +13,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.protocol import all_goods
+from jobs.affinities import read_affinities
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix
 from jobs.scorecard import bought_in
 from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
-from transforms.pair_features import feature_columns, pair_features
+from transforms.pair_features import feature_columns, pair_features, with_affinities
 from transforms.ranking import RankerParams, train
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import RANKER_EXAMPLES, REPLENISHMENT_STATE
@@ -33,6 +34,7 @@ GROUPS = {
     "without the customer's": "customer_",
     "without the product's": "product_",
     "without the type's": "type_",
+    "without affinities": "pair_affinity",
 }
 """Variant → prefix of the features that it does without."""
 
@@ -72,7 +74,8 @@ def measure_ablation(lake: Lake, settings: Settings, months: Sequence[str]) -> l
 def _month(lake: Lake, settings: Settings, month: str, goods: DataFrame) -> list[dict[str, object]]:
     before = add_months(month, -1)
     state = lake.require_months(REPLENISHMENT_STATE, [before])
-    features = pair_features(typed_state(lake, settings, before)).join(goods, "product_id", "left_semi")
+    known = pair_features(typed_state(lake, settings, before)).join(goods, "product_id", "left_semi")
+    features = with_affinities(known, read_affinities(lake, before, "product"))
     pairs = features.select("customer_id", "product_id", *feature_columns()).toArrow()
     matrix = feature_matrix(pairs)
     taught = _examples(lake, before)

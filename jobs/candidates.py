@@ -1,4 +1,4 @@
-"""State, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
+"""State, affinities, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -7,6 +7,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.affinities import read_affinities
 from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
@@ -16,7 +17,7 @@ from transforms.catalogue import as_of_end_of
 from transforms.due_dates import DueDateParams, due_date, due_dates
 from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
 from transforms.needs import as_needs, cohere, need_probabilities
-from transforms.pair_features import feature_columns, pair_features
+from transforms.pair_features import feature_columns, pair_features, with_affinities
 from transforms.ranking import Ranker
 from transforms.replenishment import PAIR, ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
@@ -92,7 +93,7 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     ``probability`` and ``score`` are the ranker's where the month has one, else the forecast's.
 
     Raises:
-        MissingMonth: the month has no state.
+        MissingMonth: the month has no state, or a ranker and no affinities.
     """
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz).select(
         "customer_id", "consent_profiling", "excluded_products", "diets"
@@ -114,7 +115,8 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     ranker = read_ranker(lake, month, "product")
     if ranker is None:
         return history.select(*wanted)
-    return _ranked(history.select(*wanted, *feature_columns()), ranker)
+    known = with_affinities(history, read_affinities(lake, month, "product"))
+    return _ranked(known.select(*wanted, *feature_columns()), ranker)
 
 
 def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) -> DataFrame:
@@ -124,14 +126,15 @@ def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) 
     probabilities of the products in ``history`` come to together.
 
     Raises:
-        MissingMonth: the month has no state.
+        MissingMonth: the month has no state, or a ranker and no affinities.
     """
     ranker = read_ranker(lake, month, "need")
     if ranker is None:
         return need_probabilities(history).withColumn("need_score", F.col("need_probability"))
     needs = pair_features(as_needs(typed_state(lake, settings, month)))
+    known = with_affinities(needs, read_affinities(lake, month, "need"))
     blank = {"score": F.lit(0.0), "probability": F.lit(0.0)}
-    scored = _ranked(needs.withColumns(blank).select(*PAIR, *blank, *feature_columns()), ranker)
+    scored = _ranked(known.withColumns(blank).select(*PAIR, *blank, *feature_columns()), ranker)
     return scored.toDF("customer_id", "need", "need_score", "need_probability")
 
 

@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame, GroupedData, Window
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from transforms.discovery import DiscoveryParams, Histories, Proposals, Shelf, item_weights
+from transforms.affinity import item_weights
+from transforms.discovery import DiscoveryParams, Histories, Proposals, Shelf
 from transforms.thinning import hashed
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE

@@ -1,4 +1,4 @@
-"""gold/replenishment_state of M-1 and gold/purchase_frequency of M → gold/ranker_examples of M.
+"""gold/replenishment_state and gold/affinities of M-1, gold/purchase_frequency of M → gold/ranker_examples of M.
 
 Examples are of products and of needs, by the same features. The months that the rankers of M learn from end with M;
 those of them that have no examples yet are filled in, so that the first decision after a long history can be learned
@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.affinities import read_affinities
 from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from transforms.needs import as_needs, need
-from transforms.pair_features import label_examples, pair_features
+from transforms.pair_features import label_examples, pair_features, with_affinities
 from transforms.ranking import RankerParams
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES
 from warehouse.contracts.silver import PRODUCTS_TABLE
@@ -49,16 +50,13 @@ def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams)
     state = typed_state(lake, settings, before)
     bought = _bought(lake, settings, month)
     needs = bought.select("customer_id", F.col("need").alias("product_id")).distinct()
-    examples = [
-        _label(pair_features(state), bought, params).withColumn("target", F.lit("product")),
-        _label(pair_features(as_needs(state)), needs, params).withColumn("target", F.lit("need")),
-    ]
-    rows = examples[0].unionByName(examples[1]).withColumn("month", F.lit(month))
+    of_target = []
+    for target, items, of_month in (("product", state, bought), ("need", as_needs(state), needs)):
+        features = with_affinities(pair_features(items), read_affinities(lake, before, target))
+        examples = label_examples(features, of_month, params.negative_share, params.seed)
+        of_target.append(examples.withColumn("target", F.lit(target)))
+    rows = of_target[0].unionByName(of_target[1]).withColumn("month", F.lit(month))
     return lake.replace_months(RANKER_EXAMPLES, rows, [month])
-
-
-def _label(features: DataFrame, bought: DataFrame, params: RankerParams) -> DataFrame:
-    return label_examples(features, bought, params.negative_share, params.seed)
 
 
 def _bought(lake: Lake, settings: Settings, month: str) -> DataFrame:

@@ -82,8 +82,8 @@ def _ranker_before(lake: Lake, month: str, target: str) -> Ranker | None:
 
 
 def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
-    row = rankers.where(F.col("target") == target).select("model", "slope", "intercept").first()
-    return Ranker(row.model, row.slope, row.intercept) if row else None
+    row = rankers.where(F.col("target") == target).select("models", "slope", "intercept").first()
+    return Ranker(tuple(row.models), row.slope, row.intercept) if row else None
 
 
 def _examples(lake: Lake, months: Sequence[str]) -> dict[str, "_Examples"]:
@@ -135,11 +135,11 @@ def _train(examples: _Examples, earlier: Ranker | None, params: RankerParams) ->
 
 
 def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> dict[str, object]:
-    gain = ranker.booster.feature_importance("gain")
+    gain = np.sum([booster.feature_importance("gain") for booster in ranker.boosters], axis=0)
     return {
         "month": month,
         "target": target,
-        "model": ranker.model,
+        "models": list(ranker.models),
         "slope": ranker.slope,
         "intercept": ranker.intercept,
         "training_months": examples.months_found,

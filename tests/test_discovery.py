@@ -11,7 +11,8 @@ from jobs import discoveries, list_decisions, list_requests
 from jobs.discoveries import find_discoveries, learn_trees
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
-from transforms.discovery import FEATURES, DiscoveryParams, Histories, Proposals, Shelf, item_weights
+from transforms.affinity import item_weights
+from transforms.discovery import FEATURES, DiscoveryParams, Histories, Proposals, Shelf
 from transforms.needs import new_needs
 from transforms.policy import decide
 from transforms.ranking import Ranker
@@ -38,21 +39,6 @@ def two_tastes(customers=60):
     bought[0, 2] = 0
     bought[-1] = 0
     return bought
-
-
-def test_weights_join_what_is_bought_by_the_same_people():
-    weights = item_weights(sparse.csr_array(two_tastes()), ridge=5.0)
-    assert np.diag(weights).tolist() == [0.0] * 6
-    assert weights[0, 2] > 0.2
-    assert abs(weights[0, 4]) < 0.05
-
-
-def test_weights_solve_the_ridge_regression_of_each_product_on_the_others():
-    bought = np.random.default_rng(1).random((40, 5)) < 0.4
-    weights = item_weights(sparse.csr_array(bought.astype(np.float32)), ridge=3.0)
-    others, target = bought[:, 1:].astype(float), bought[:, 0].astype(float)
-    by_hand = np.linalg.solve(others.T @ others + 3.0 * np.eye(4), others.T @ target)
-    assert weights[1:, 0] == pytest.approx(by_hand, abs=1e-5)
 
 
 def shelf_of(bought, weights=None, **figures):
@@ -261,7 +247,7 @@ def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings
     said += [filled(DISCOVERIES, month="2017-05", customer_id=f"y{n}", product_id="p1", score=0.5) for n in range(40)]
     write(lake, DISCOVERIES, [row | {"need": "n", "source": "trending"} for row in said], ["2017-05"])
     report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
-    learned = Ranker("", report.details["slope"], report.details["intercept"])
+    learned = Ranker((), report.details["slope"], report.details["intercept"])
     assert learned.calibrated(np.array([0.5]))[0] == pytest.approx(0.6, abs=0.01), "60 of 100 such were bought"
     rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
     said = learned.calibrated(np.array([row.score for row in rows]))

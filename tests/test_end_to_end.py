@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from assets.factory import asset_key
 from jobs import (
+    affinities,
     candidates,
     list_decisions,
     list_requests,
@@ -188,11 +189,11 @@ def _rows(frame) -> list[str]:
 
 
 def test_a_month_run_again_gives_the_same_rows_and_the_same_version(lake, platform_settings):
-    tables = [gold.REPLENISHMENT_STATE, gold.RANKER_EXAMPLES, gold.RANKERS, gold.CANDIDATES, gold.LIST_REQUESTS]
-    tables.append(gold.LIST_DECISIONS)
+    tables = [gold.REPLENISHMENT_STATE, gold.AFFINITIES, gold.RANKER_EXAMPLES, gold.RANKERS, gold.CANDIDATES]
+    tables += [gold.LIST_REQUESTS, gold.LIST_DECISIONS]
     before = [_rows(lake.read(table, ["2017-04"])) for table in tables]
     version = open_store(platform_settings.serving_store).live().version
-    for job in (replenishment_state, ranker_examples, rankers, candidates, list_requests):
+    for job in (replenishment_state, affinities, ranker_examples, rankers, candidates, list_requests):
         job.run(lake, platform_settings, ["2017-04"])
     decided = list_decisions.run(lake, platform_settings, ["2017-04"])
     assert decided.details["asked"] == 0, "unchanged requests are not asked again"

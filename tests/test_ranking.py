@@ -8,7 +8,7 @@ import pytest
 
 from jobs import ranker_examples, rankers
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
-from transforms.ranking import RankerParams, calibrate, train
+from transforms.ranking import Ranker, RankerParams, calibrate, train
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES, RANKERS, REPLENISHMENT_STATE
 from warehouse.errors import MissingMonth
@@ -45,7 +45,14 @@ def test_it_finds_what_matters_and_thinned_negatives_do_not_raise_the_probabilit
 
 def test_the_same_examples_give_the_same_model(ranker):
     features, is_bought, weight, _ = examples(1, share=0.5)
-    assert train(features, is_bought, weight, PARAMS).model == ranker.model
+    assert train(features, is_bought, weight, PARAMS).models == ranker.models
+
+
+def test_the_trainings_differ_and_their_scores_are_averaged(ranker):
+    assert len(set(ranker.models)) == PARAMS.seeds > 1
+    features, *_ = examples(3)
+    odds = [np.log(each / (1 - each)) for each in (Ranker((model,)).raw(features) for model in ranker.models)]
+    assert np.log(ranker.raw(features) / (1 - ranker.raw(features))) == pytest.approx(np.mean(odds, axis=0))
 
 
 def test_a_missing_value_is_no_error(ranker):

@@ -1,16 +1,16 @@
 """Products that a customer has never bought and may try next month. Arrays in, arrays out.
 
-A customer's proposals: what those who bought the same buy too (EASE, Steck 2019, "Embarrassingly Shallow Autoencoders
-for Sparse Data", a linear item-model in closed form), what is new to many, and what is new to many among the needs that
-the customer buys for. Boosted trees (``transforms/ranking.py``) order them by :data:`FEATURES`. EASE knows no time, the
-trees do. Not here: reading the history, and what may not stand on a list (``jobs/discoveries.py``).
+A customer's proposals: what those who bought the same buy too (EASE, ``transforms/affinity.py``), what is new to many,
+and what is new to many among the needs that the customer buys for. Boosted trees (``transforms/ranking.py``) order them
+by :data:`FEATURES`. EASE knows no time, the trees do. Not here: reading the history, and what may not stand on a list
+(``jobs/discoveries.py``).
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from transforms.ranking import RankerParams
 
@@ -77,6 +77,7 @@ class DiscoveryParams:
             feature_share=0.5,
             negative_share=0.2,
             months=2,
+            seeds=1,
         )
     )
 
@@ -87,7 +88,7 @@ class Shelf:
 
     ``need`` and ``category`` are positions. ``buyers`` of all time; ``newcomers``, who bought it for the first time
     lately; purchase days weighted by half-lives of 15 and 45 days; its need's, by 15 days, and its need's newcomers.
-    ``weights``: from :func:`item_weights`.
+    ``weights``: from :func:`transforms.affinity.item_weights`.
     """
 
     need: np.ndarray
@@ -138,24 +139,6 @@ class Histories:
     since_first: np.ndarray
     purchases_15d: np.ndarray
     purchases_45d: np.ndarray
-
-
-def item_weights(bought: sparse.csr_array, ridge: float) -> np.ndarray:
-    """EASE's weights: how much having bought a product (row) speaks for another (column); float32, zero diagonal.
-
-    Args:
-        bought: ``(customers, products)``, 1 where the customer has bought the product.
-        ridge: lambda, in customers.
-    """
-    gram = np.asarray((bought.T @ bought).toarray(), dtype=np.float64)
-    diagonal = np.arange(len(gram))
-    gram[diagonal, diagonal] += ridge
-    inverse = linalg.cho_solve(
-        linalg.cho_factor(gram, overwrite_a=True, check_finite=False), np.eye(len(gram)), check_finite=False
-    )
-    weights = -inverse / np.diag(inverse)
-    weights[diagonal, diagonal] = 0.0
-    return weights.astype(np.float32)
 
 
 class Proposals:

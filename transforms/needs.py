@@ -97,6 +97,7 @@ def as_needs(state: DataFrame) -> DataFrame:
     days = F.datediff("last_ordered_date", "first_ordered_date")
     return needs.select(
         "*",
+        F.col("purchase_days").cast("double").alias("need_days"),
         gaps.alias("gap_count"),
         days.alias("gap_days_sum"),
         gaps.cast("double").alias("weighted_gap_count"),

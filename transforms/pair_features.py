@@ -1,7 +1,7 @@
 """What is known of every live pair at the end of a month, as numbers for the ranker.
 
-All of it comes from the running state of that month alone, so no feature can see a later purchase. Names, units and
-meaning: ``warehouse/contracts/features.py``.
+All of it comes from the running state of that month, and from affinities learned from it, so no feature can see a later
+purchase. Names, units and meaning: ``warehouse/contracts/features.py``.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -18,10 +18,17 @@ _PRIOR_GAPS = 2.0
 _ENOUGH_GAPS = 20
 """Gaps from which a type's own mean stands; below, the mean of all types, and a month before there is any gap."""
 _FIRST_GAP_DAYS = 30.0
+_PRODUCT_PRIOR_GAPS = 5.0
+"""Gaps of the type's mean with which a product's own mean gap is shrunk."""
+_NEWCOMER_DAYS = 45
+_DAYS_A_MONTH = 30.0
+_MONTHS_AGO = {"pair_bought_this_month": 0, "pair_bought_last_month": 1, "pair_bought_two_months_ago": 2}
+_LEAST = 1e-9
+"""Purchases that a share is at least taken of: what was bought long ago weighs next to nothing."""
 
 
 def pair_features(state: DataFrame) -> DataFrame:
-    """Adds the features, and ``product_units_per_order`` (median over its buyers), to the state.
+    """Adds the features, all but affinities, and ``product_units_per_order`` (median over its buyers), to the state.
 
     Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``need`` (not
     null). Out: the same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
@@ -36,10 +43,14 @@ def pair_features(state: DataFrame) -> DataFrame:
         {
             **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
             "need_since_last_days": F.min("pair_since_last_days").over(need),
+            "need_since_first_days": F.max("pair_since_first_days").over(need),
             "need_products": F.count(F.lit(1)).over(need).cast("double"),
+            "need_favourite_purchases_45d": F.max("pair_purchases_45d").over(need),
+            # A day split among three products comes back as .9999….
+            "need_purchase_days": F.round(F.sum("need_days").over(need)),
         }
     )
-    return with_need.withColumns(
+    with_customer = with_need.withColumns(
         {
             **{f"customer_purchases_{d}d": F.sum(decayed_name(d)).over(customer) for d in RANKER_HALF_LIVES_DAYS},
             "customer_since_last_days": F.min("pair_since_last_days").over(customer),
@@ -48,13 +59,47 @@ def pair_features(state: DataFrame) -> DataFrame:
             "customer_repeat_share": repeat_share.over(customer),
         }
     )
+    return with_customer.withColumns(_shares()).withColumns(
+        {"need_gap_share": F.col("need_since_last_days") / F.greatest("need_gap_days", F.lit(1.0))}
+    )
+
+
+def _shares() -> dict[str, Column]:
+    """How the pair stands in its need, the customer and the product."""
+    bought, favourite = F.col("pair_purchases_45d"), F.col("need_favourite_purchases_45d")
+    need_span = F.col("need_since_first_days") - F.col("need_since_last_days")
+    return {
+        "pair_share_of_need_15d": _share(F.col("pair_purchases_15d"), "need_purchases_15d"),
+        "pair_share_of_need_45d": _share(bought, "need_purchases_45d"),
+        "pair_share_of_customer_45d": _share(bought, "customer_purchases_45d"),
+        "pair_is_favourite": (bought >= favourite).cast("double"),
+        "pair_product_gap_share": F.col("pair_since_last_days") / F.col("product_gap_days"),
+        "need_gap_days": F.when(F.col("need_purchase_days") > 1, need_span / (F.col("need_purchase_days") - 1)),
+    }
+
+
+def _share(part: Column, whole: str) -> Column:
+    return part / F.greatest(F.col(whole), F.lit(_LEAST))
+
+
+def with_affinities(features: DataFrame, affinities: DataFrame) -> DataFrame:
+    """Adds the features that :func:`pair_features` leaves out.
+
+    Shape: rows in = rows out. ``affinities``: ``customer_id, product_id, affinity, affinity_lately``, at most one row a
+    pair; null for the others.
+    """
+    named = affinities.withColumnsRenamed({"affinity": "pair_affinity", "affinity_lately": "pair_affinity_lately"})
+    return features.join(named.hint("shuffle_hash"), on=list(PAIR), how="left")
 
 
 def _product_features(state: DataFrame) -> DataFrame:
     """What all customers' purchases say of each product and of its need: one row a product."""
+    is_newcomer = F.datediff(month_end(), "first_ordered_date") < _NEWCOMER_DAYS
     products = state.groupBy("month", "need", "product_id").agg(
-        *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in (15, 45)],
+        *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in RANKER_HALF_LIVES_DAYS],
+        F.min(F.datediff(month_end(), "last_ordered_date")).cast("double").alias("product_since_last_days"),
         F.count(F.lit(1)).cast("double").alias("product_buyers"),
+        F.count_if(is_newcomer).alias("newcomers"),
         F.count_if(F.col("purchase_days") > 1).alias("repeaters"),
         F.median("units_per_order").alias("product_units_per_order"),
         F.sum("gap_count").alias("gaps"),
@@ -64,13 +109,23 @@ def _product_features(state: DataFrame) -> DataFrame:
     gaps, gap_days = F.sum("gaps"), F.sum("gap_days")
     enough = F.when(gaps.over(of_type) >= _ENOUGH_GAPS, gap_days.over(of_type) / gaps.over(of_type))
     overall = F.try_divide(gap_days.over(of_all), gaps.over(of_all))
-    return products.withColumns(
+    with_type = products.withColumns(
         {
-            "product_repeat_share": F.col("repeaters") / F.col("product_buyers"),
             "type_repeat_share": F.sum("repeaters").over(of_type) / F.sum("product_buyers").over(of_type),
             "type_gap_days": F.coalesce(enough, overall, F.lit(_FIRST_GAP_DAYS)),
+            "type_purchases_45d": F.sum("product_purchases_45d").over(of_type),
         }
-    ).drop("month", "need", "repeaters", "gaps", "gap_days")
+    )
+    known_gaps = F.col("gap_days") + _PRODUCT_PRIOR_GAPS * F.col("type_gap_days")
+    of_product = {
+        "product_repeat_share": F.col("repeaters") / F.col("product_buyers"),
+        "product_newcomer_share": F.col("newcomers") / F.col("product_buyers"),
+        "product_trend": _share(F.col("product_purchases_15d"), "product_purchases_45d"),
+        "product_share_of_need": _share(F.col("product_purchases_45d"), "type_purchases_45d"),
+        "product_gap_days": known_gaps / (F.col("gaps") + _PRODUCT_PRIOR_GAPS),
+    }
+    helpers = ("month", "need", "repeaters", "newcomers", "gaps", "gap_days", "type_purchases_45d")
+    return with_type.withColumns(of_product).drop(*helpers)
 
 
 def feature_columns() -> list[Column]:
@@ -81,7 +136,7 @@ def feature_columns() -> list[Column]:
 def label_examples(features: DataFrame, bought: DataFrame, negative_share: float, seed: int) -> DataFrame:
     """Training examples: every item that was bought in the month after, and a share of those that were not.
 
-    Shape: in, :func:`pair_features` at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
+    Shape: in, all features at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
     out, one row an item kept: ``customer_id``, ``item``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and
     the features. The share is taken by a hash of the pair, so that a re-run keeps the same rows.
     """
@@ -93,6 +148,7 @@ def label_examples(features: DataFrame, bought: DataFrame, negative_share: float
 
 def _of_pair(end: Column) -> dict[str, Column]:
     since_last = F.datediff(end, "last_ordered_date").cast("double")
+    since_first = F.datediff(end, "first_ordered_date").cast("double")
     expected_gap = (F.col("weighted_gap_days") + _PRIOR_GAPS * F.col("type_gap_days")) / (
         F.col("weighted_gap_count") + _PRIOR_GAPS
     )
@@ -101,8 +157,12 @@ def _of_pair(end: Column) -> dict[str, Column]:
         "pair_purchase_days": F.col("purchase_days").cast("double"),
         "pair_months_in_6": F.bit_count(F.col("recent_months").bitwiseAND(F.lit(_LAST_SIX_MONTHS))).cast("double"),
         "pair_since_last_days": since_last,
-        "pair_since_first_days": F.datediff(end, "first_ordered_date").cast("double"),
+        "pair_since_first_days": since_first,
         "pair_gap_days": F.col("mean_gap_days"),
         "pair_gap_share": since_last / expected_gap,
         "pair_last_units": F.col("last_units").cast("double"),
+        "pair_units_per_order": F.col("units_per_order"),
+        "pair_purchases_a_month": F.col("purchase_days") * _DAYS_A_MONTH / (since_first + 1),
+        "pair_span_days": since_first - since_last,
+        **{name: F.getbit("recent_months", F.lit(ago)).cast("double") for name, ago in _MONTHS_AGO.items()},
     }

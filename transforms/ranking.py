@@ -17,7 +17,7 @@ from warehouse.contracts.features import FEATURE_NAMES
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-CODE_VERSION = "ranker 4"
+CODE_VERSION = "ranker 5"
 """Raise it with every change of the features' meaning or of the training: it is stored with each model."""
 
 _LEAST = 1e-6
@@ -28,9 +28,9 @@ class RankerParams:
     """Hyperparameters; chosen on target months up to 2017-09 of Complete Journey (docs/decisions-quality.md).
 
     Each tree sees ``example_share`` of the examples and ``feature_share`` of the features: trees that see less agree
-    less, and their sum varies less, as an average over seeds does at three times the cost. ``negative_share``: share of
-    the pairs not bought that are learned from, weighted up. ``months``: target months learned from. ``min_bought``:
-    fewer positive examples than this teach nothing; the forecast stands in.
+    less, and their sum varies less. ``negative_share``: share of the pairs not bought that are learned from, weighted
+    up. ``months``: target months learned from. ``min_bought``: fewer positive examples than this teach nothing; the
+    forecast stands in. ``seeds``: trainings whose scores are averaged; they differ in what their trees see.
     """
 
     rounds: int = 150
@@ -43,26 +43,28 @@ class RankerParams:
     months: int = 3
     min_bought: int = 200
     seed: int = 1
+    seeds: int = 3
 
 
-OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=300, learning_rate=0.03, leaves=12)}
-"""How the ranker of each target is trained. Needs are fewer and likelier, and gain by more and smaller steps."""
+OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=300, learning_rate=0.03, leaves=12, seeds=1)}
+"""How the ranker of each target is trained. Needs are fewer and likelier, and gain by more and smaller steps; those
+leave nothing for several trainings to add."""
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """A trained model: LightGBM's own text, and its calibration, a line in log-odds (1 and 0 leave it as it is)."""
+    """Trained models: LightGBM's own text of each, and their calibration, a line in log-odds (1 and 0: as it is)."""
 
-    model: str
+    models: tuple[str, ...]
     slope: float = 1.0
     intercept: float = 0.0
 
     @cached_property
-    def booster(self) -> "Booster":
-        """The model, parsed once a process."""
+    def boosters(self) -> "list[Booster]":
+        """The models, parsed once a process."""
         import lightgbm
 
-        return lightgbm.Booster(model_str=self.model)
+        return [lightgbm.Booster(model_str=model) for model in self.models]
 
     def raw(self, features: np.ndarray) -> np.ndarray:
         """Uncalibrated probability, which orders without ties.
@@ -71,7 +73,8 @@ class Ranker:
             features: ``(pairs, len(FEATURE_NAMES))``, float32; NaN where unknown.
         """
         # One thread a task: the tasks are as many as the cores.
-        return np.asarray(self.booster.predict(features, num_threads=1), dtype=np.float64)
+        scores = [booster.predict(features, num_threads=1, raw_score=True) for booster in self.boosters]
+        return 1.0 / (1.0 + np.exp(-np.mean(scores, axis=0)))
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
         """Probability of a purchase next month, shape as given."""
@@ -106,7 +109,6 @@ def train(
         "bagging_freq": 1,
         "lambda_l2": 5.0,
         "max_bin": 127,
-        "seed": params.seed,
         "deterministic": True,
         "force_row_wise": True,
         # Two threads on two busy cores stall for minutes.
@@ -114,7 +116,9 @@ def train(
         "verbosity": -1,
     }
     data = lightgbm.Dataset(features, is_bought.astype(np.float32), weight=weight, feature_name=list(names))
-    return Ranker(lightgbm.train(settings, data, params.rounds).model_to_string())
+    seeds = range(params.seed, params.seed + params.seeds)
+    trained = [lightgbm.train({**settings, "seed": seed}, data, params.rounds) for seed in seeds]
+    return Ranker(tuple(booster.model_to_string() for booster in trained))
 
 
 def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> Ranker:
@@ -130,7 +134,7 @@ def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np
 
     # Two numbers from a hundred thousand examples: nothing is gained by drawing them to zero.
     fitted = LogisticRegression(C=1e6).fit(_log_odds(raw)[:, None], is_bought, sample_weight=weight)
-    return Ranker(ranker.model, float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    return Ranker(ranker.models, float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

@@ -38,6 +38,8 @@ _EVERYWHERE = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.ansi.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
+    # Rows that lie by customer stay there when joined by customer and product.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Compiled queries kept: with the default of 100, every month of a run would compile all of its queries anew.
     "spark.sql.codegen.cache.maxEntries": "2000",
 }
