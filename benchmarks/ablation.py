@@ -1,7 +1,8 @@
 """What each part of the ranker brings: rankers trained without it, judged by the same months and customers.
 
 ``python -m benchmarks.decisions`` runs it. Each variant learns from the same examples (``gold/ranker_examples``) and
-ranks the same pairs with features of the same month; only what it is told differs.
+ranks the same pairs with features of the same month; only what it is told differs. Each is trained once, where the
+product's ranker averages several trainings.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from jobs.scorecard import bought_in
 from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
 from transforms.pair_features import feature_columns, pair_features, with_affinities
 from transforms.ranking import RankerParams, train
-from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS
 from warehouse.contracts.gold import RANKER_EXAMPLES, REPLENISHMENT_STATE
 from warehouse.lake import Lake, persisted
 from warehouse.months import add_months, month_range
@@ -49,14 +50,16 @@ class _Variant:
 
 
 def _variants() -> list[_Variant]:
-    params = RankerParams()
+    params = RankerParams(seeds=1)
     found = [_Variant(WHOLE, (), params)]
     for name, prefix in GROUPS.items():
         hidden = tuple(place for place, feature in enumerate(FEATURE_NAMES) if feature.startswith(prefix))
         found.append(_Variant(name, hidden, params))
-    only = tuple(place for place, feature in enumerate(FEATURE_NAMES) if "_purchases_" not in feature)
-    found.append(_Variant("decayed counts alone", only, params))
+    counts = tuple(f"_purchases_{days}d" for days in RANKER_HALF_LIVES_DAYS)
+    others = tuple(place for place, feature in enumerate(FEATURE_NAMES) if not feature.endswith(counts))
+    found.append(_Variant("decayed counts alone", others, params))
     found.append(_Variant("trees that see all", (), replace(params, example_share=1.0, feature_share=1.0)))
+    found.append(_Variant("three trainings averaged", (), replace(params, seeds=3)))
     return found
 
 

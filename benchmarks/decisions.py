@@ -66,9 +66,10 @@ tobacco too (docs/data.md), as the published lists and the monthly scorecard are
 - `tifuknn`: the published method with the reference's parameters, tuned on 2017-09 (benchmarks/tifuknn.py).
 - `decayed_frequency`: purchase days with a half-life of 120 days.
 
-The ranker's training (rounds, learning rate, share of examples and of features a tree sees, share of the pairs not
-bought) was chosen on the targets 2017-07 to 2017-09. An earlier choice, of which nothing but the leaves is left, had
-been made on the judged months among a handful of settings that lay within .001 of recall@10.
+The ranker's features and training (rounds, learning rate, share of examples and of features a tree sees, share of the
+pairs not bought) were chosen on the targets 2017-07 to 2017-09. An earlier choice, of which nothing but the leaves is
+left, had been made on the judged months among a handful of settings that lay within .001 of recall@10. How the judged
+months come out with affinities, with more features and with three trainings had been seen before the last choice.
 """
 
 _TAFENG_HEAD = """
@@ -171,7 +172,8 @@ def render(figures: dict, tafeng: dict) -> str:
         discovery_table(goods),
         f"\nThe price of closing a list of twenty with {NEW_LINES} of them:\n",
         price_table(goods),
-        "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew (benchmarks/ablation.py).\n",
+        "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew and, but for the last, once "
+        "(benchmarks/ablation.py).\n",
         ablation_table(figures["ablation"]),
         "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by their "
         "purchases so far. All goods.\n",
@@ -181,8 +183,9 @@ def render(figures: dict, tafeng: dict) -> str:
         + published_shares(figures["diversity"])
         + " What a floor for them costs the ranker's list of ten (`REPLENISH_LONG_TAIL_SHARE`; all goods):\n",
         diversity_table(figures["diversity"]),
-        "\n## Probabilities\n\nPairs with three purchases or more of households active in the last six months, no look "
-        "into the month. `recall at .8`: the share of the purchases in the longest list of which 80 % is bought.\n",
+        "\n## Probabilities\n\nAll goods; pairs with three purchases or more of households active in the last six "
+        "months, no look into the month. `recall at .8`: the share of the purchases in the longest list of which 80 % "
+        "is bought.\n",
         _probability_table(figures["probabilities"]),
         "\nReliability of the ranker, all months together, pairs in ten parts of equal number:\n",
         _reliability_table(figures["probabilities"]),
