@@ -59,22 +59,22 @@ def pair_features(state: DataFrame) -> DataFrame:
             "customer_repeat_share": repeat_share.over(customer),
         }
     )
-    return with_customer.withColumns(_shares()).withColumns(
-        {"need_gap_share": F.col("need_since_last_days") / F.greatest("need_gap_days", F.lit(1.0))}
-    )
+    return with_customer.withColumns(_shares())
 
 
 def _shares() -> dict[str, Column]:
     """How the pair stands in its need, the customer and the product."""
     bought, favourite = F.col("pair_purchases_45d"), F.col("need_favourite_purchases_45d")
-    need_span = F.col("need_since_first_days") - F.col("need_since_last_days")
+    days, since_last = F.col("need_purchase_days"), F.col("need_since_last_days")
+    need_gap = F.when(days > 1, F.greatest(F.col("need_since_first_days") - since_last, F.lit(1.0)) / (days - 1))
     return {
         "pair_share_of_need_15d": _share(F.col("pair_purchases_15d"), "need_purchases_15d"),
         "pair_share_of_need_45d": _share(bought, "need_purchases_45d"),
         "pair_share_of_customer_45d": _share(bought, "customer_purchases_45d"),
         "pair_is_favourite": (bought >= favourite).cast("double"),
         "pair_product_gap_share": F.col("pair_since_last_days") / F.col("product_gap_days"),
-        "need_gap_days": F.when(F.col("need_purchase_days") > 1, need_span / (F.col("need_purchase_days") - 1)),
+        "need_gap_days": need_gap,
+        "need_gap_share": since_last / need_gap,
     }
 
 
