@@ -146,6 +146,8 @@ DECISIONS = [
             _on(gold.REPLENISHMENT_STATE, months_before(DiscoveryParams().trees.months, including_this=True)),
             _on(gold.PURCHASE_FREQUENCY, months_before(DiscoveryParams().trees.months - 1, including_this=True)),
             _on(gold.DISCOVERIES, months_before(1, including_this=False)),
+            _on(vectors.PRODUCT_EMBEDDINGS),
+            _on(vectors.CUSTOMER_PROFILES, months_before(DiscoveryParams().trees.months, including_this=True)),
             _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
             _on(silver.PRODUCTS_TABLE),
             _on(silver.CUSTOMERS_TABLE),

@@ -2,24 +2,29 @@
 
 ``python -m benchmarks.decisions`` runs it. A tenth of the households is treated as never seen: what speaks for their
 purchases is what others buy, all others or those of the same income and household size. The rest is judged by how often
-a household has come; and what share of the purchases is of products that few had bought before.
+a household has come; what share of the purchases is of products that few had bought before; and how products new in
+the shop are found by their text, beside the most bought of them.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.protocol import all_goods
 from jobs.candidates import score_history
+from jobs.proposals import in_parts, pairs_of, propose, take_stock
 from jobs.scorecard import bought_in
 from transforms.baselines import decayed_frequency
 from transforms.catalogue import as_of_end_of
+from transforms.discovery import FEATURES, DiscoveryParams
 from transforms.metrics import judge_lists, mean_metrics, rank_by
+from transforms.needs import category, need
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
-from warehouse.contracts.silver import CUSTOMERS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.lake import Lake, persisted
 from warehouse.months import add_months
 from warehouse.settings import Settings
@@ -31,10 +36,11 @@ PURCHASES = ((1, 30), (31, 100), (101, 300), (301, 10**9))
 
 
 def measure_cold(lake: Lake, settings: Settings, months: Sequence[str]) -> list[dict[str, object]]:
-    """One dict a month: ``unseen`` (method → recall and precision at 10), ``by_history`` and ``cold_products``.
+    """One dict a month: ``unseen`` (method → recall and precision at 10), ``by_history``, ``arrivals`` (likewise) and
+    ``cold_products``.
 
     Raises:
-        MissingMonth: a month before one of ``months`` has no state.
+        MissingMonth: a month before one of ``months`` has no state or no profiles.
     """
     goods = all_goods(lake)
     return [_month(lake, settings, month, goods) for month in months]
@@ -48,6 +54,7 @@ def _month(lake: Lake, settings: Settings, month: str, goods: DataFrame) -> dict
             "month": month,
             "unseen": _unseen(lake, settings, before, state, truth),
             "by_history": _by_history(lake, settings, before, state, truth),
+            "arrivals": _arrivals(lake, settings, before, goods, truth),
             "cold_products": _cold_products(state, truth),
         }
 
@@ -93,6 +100,46 @@ def _by_history(
     return found
 
 
+def _arrivals(
+    lake: Lake, settings: Settings, before: str, goods: DataFrame, truth: DataFrame
+) -> dict[str, dict[str, float]]:
+    """Lists of products new in the shop, judged by those of them that the household bought."""
+    params = DiscoveryParams(alike=0, newcomers=0, of_needs=0, of_neighbours=0, of_arrivals=K)
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
+    known = products.join(goods, "product_id", "left_semi")
+    types = known.select("product_id", need().alias("need"), category().alias("category"), "text_hash")
+    stock = take_stock(lake, settings, before, types, params)
+    if stock is None:
+        return {}
+    shared = lake.spark.sparkContext.broadcast(stock)
+
+    def near(rows: pa.Table) -> pa.Table:
+        customers, proposals = propose(rows, settings, shared.value, params)
+        found = {
+            "customer_id": customers[proposals.row],
+            "product_id": shared.value.products["product_id"].take(pa.array(proposals.product)),
+            "near": proposals.features()[:, FEATURES.index("near")].astype(np.float64),
+        }
+        return pa.table(found)
+
+    pairs = pairs_of(lake, before, types, stock.products)
+    by_text = in_parts(pairs).applyInArrow(near, "customer_id string, product_id string, near double")
+    first, buyers = stock.shelf.known, stock.shelf.buyers
+    ids = stock.products["product_id"].to_pylist()[first:]
+    arrivals = lake.spark.createDataFrame(
+        [(key, float(count)) for key, count in zip(ids, buyers[first:], strict=True)],
+        "product_id string, buyers double",
+    )
+    owned = lake.require_months(REPLENISHMENT_STATE, [before]).select("customer_id", "product_id")
+    most_bought = owned.select("customer_id").distinct().crossJoin(F.broadcast(arrivals))
+    most_bought = most_bought.join(owned, ["customer_id", "product_id"], "left_anti")
+    lists = {
+        "arrivals like what they buy": rank_by(by_text, F.desc("near")),
+        "the most bought arrivals": rank_by(most_bought, F.desc("buyers")),
+    }
+    return _means(judge_lists(lists, truth.where("NOT is_repeat").join(arrivals, "product_id", "left_semi"), K))
+
+
 def _means(judged: DataFrame) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for row in mean_metrics(judged, K).where(F.col("metric").isin(f"recall@{K}", f"precision@{K}")).collect():
@@ -112,7 +159,8 @@ def _cold_products(state: DataFrame, truth: DataFrame) -> dict[str, float]:
 def cold_table(rows: Sequence[dict]) -> str:
     """The figures as Markdown, means over the months."""
     lines = ["| households | lists | customers | recall@10 | precision@10 |", "|---|---|--:|--:|--:|"]
-    for part, label in (("unseen", "never seen"), ("by_history", "by purchases so far")):
+    labels = {"unseen": "never seen", "by_history": "by purchases so far", "arrivals": "that bought an arrival"}
+    for part, label in labels.items():
         for name in dict.fromkeys(name for row in rows for name in row[part]):
             of_name = [row[part][name] for row in rows if name in row[part]]
             keys = ("customers", f"recall@{K}", f"precision@{K}")

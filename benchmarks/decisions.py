@@ -176,7 +176,8 @@ def render(figures: dict, tafeng: dict) -> str:
         "(benchmarks/ablation.py).\n",
         ablation_table(figures["ablation"]),
         "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by their "
-        "purchases so far. All goods.\n",
+        "purchases so far; and of those that bought a product new in the shop (docs/decisions/0016-discovery.md) how "
+        "many of these were found. All goods.\n",
         cold_table(figures["cold"]),
         "\n" + cold_products_sentence(figures["cold"]),
         "\n## The long tail\n\nProducts that together make the last fifth of the recent purchases. "

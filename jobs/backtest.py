@@ -132,7 +132,7 @@ def _levels(
     before = add_months(month, -1)
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable") if judged is None else products.join(judged, "product_id", "left_semi")
-    types = goods.select("product_id", need().alias("need"), category().alias("category"))
+    types = goods.select("product_id", need().alias("need"), category().alias("category"), "text_hash")
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
     pairs = kept.enter_context(persisted(pairs.withColumn("added_up", F.col("score"))))
@@ -147,7 +147,7 @@ def _levels(
         if name in methods:
             lists[name], need_lists[name] = listed_lines(decisions), listed_needs(decisions)
     if {DISCOVERY, POPULAR_NEW, PRICED} & set(methods):
-        new, new_needs = _lists_of_new(lake, before, types, pairs, kept)
+        new, new_needs = _lists_of_new(lake, settings, before, types, pairs, kept)
         lists |= {name: new[name] for name in new if name in methods}
         need_lists |= {name: new_needs[name] for name in new_needs if name in methods}
     others = more(before, types) if more else {}
@@ -167,14 +167,14 @@ def _add_up(pairs: DataFrame) -> DataFrame:
 
 
 def _lists_of_new(
-    lake: Lake, before: str, types: DataFrame, pairs: DataFrame, kept: ExitStack
+    lake: Lake, settings: Settings, before: str, types: DataFrame, pairs: DataFrame, kept: ExitStack
 ) -> tuple[dict[str, DataFrame], dict[str, DataFrame]]:
     """Lists of products, and of needs, that customers never bought; and the ranker's with some at its end."""
     params = DiscoveryParams(kept=_NEW_LOOKED_AT)
-    trees = learn_trees(lake, before, types, params)
+    trees = learn_trees(lake, settings, before, types, params)
     if trees is None:
         return {}, {}
-    found = kept.enter_context(persisted(find_discoveries(lake, before, types, trees, params)))
+    found = kept.enter_context(persisted(find_discoveries(lake, settings, before, types, trees, params)))
     popular = global_top(pairs, pairs.select("customer_id").distinct(), _NEW_LOOKED_AT)
     popular = popular.join(pairs.select(*PAIR), on=list(PAIR), how="left_anti").join(
         types, on="product_id", how="inner"

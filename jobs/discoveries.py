@@ -16,7 +16,7 @@ from jobs.cli import run_job
 from jobs.proposals import in_parts, pairs_of, propose, sample, take_stock
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
-from transforms.discovery import ALSO_BOUGHT, FEATURES, TRENDING, DiscoveryParams
+from transforms.discovery import FEATURES, DiscoveryParams
 from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
 from transforms.needs import category, need
 from transforms.ranking import Ranker, calibrate, train
@@ -62,19 +62,22 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     return JobReport(DISCOVERIES.name, rows, details)
 
 
-def learn_trees(lake: Lake, month: str, goods: DataFrame, params: DiscoveryParams) -> Ranker | None:
+def learn_trees(lake: Lake, settings: Settings, month: str, goods: DataFrame, params: DiscoveryParams) -> Ranker | None:
     """The trees that order the month's proposals, by what became of those of the months before; ``None`` where fewer
     than ``params.trees.min_bought`` were bought.
 
     Args:
         lake: holds the states of the months before, and the frequency of the target months.
+        settings: say where the vectors are.
         month: last target month, YYYY-MM.
-        goods: ``product_id, need, category`` of what may be discovered.
+        goods: ``product_id, need, category, text_hash`` of what may be discovered.
         params: bounds and hyperparameters.
     """
     targets = month_range(add_months(month, 1 - params.trees.months), month)
     known = lake.count_by_month(REPLENISHMENT_STATE, [add_months(target, -1) for target in targets])
-    examples = [_examples(lake, target, goods, params) for target in targets if add_months(target, -1) in known]
+    examples = [
+        _examples(lake, settings, target, goods, params) for target in targets if add_months(target, -1) in known
+    ]
     table = pa.concat_tables(examples) if examples else None
     if table is None or (pc.sum(table["is_bought"]).as_py() or 0) < params.trees.min_bought:
         return None
@@ -84,6 +87,7 @@ def learn_trees(lake: Lake, month: str, goods: DataFrame, params: DiscoveryParam
 
 def find_discoveries(
     lake: Lake,
+    settings: Settings,
     month: str,
     goods: DataFrame,
     trees: Ranker,
@@ -97,27 +101,30 @@ def find_discoveries(
 
     Args:
         lake: holds the month's state.
+        settings: say where the vectors are.
         month: YYYY-MM.
-        goods: ``product_id, need, category`` of what may be discovered.
+        goods: ``product_id, need, category, text_hash`` of what may be discovered.
         trees: from :func:`learn_trees`.
         params: bounds.
         customers: ``customer_id`` of those who get some although they have not bought anything yet.
 
     Raises:
-        MissingMonth: the month has no state.
+        MissingMonth: the month has no state or no profiles.
     """
-    stock = take_stock(lake, month, goods, params)
+    stock = take_stock(lake, settings, month, goods, params)
     if stock is None:
         return lake.spark.createDataFrame([], _FOUND)
-    score = _scorer(lake.spark.sparkContext.broadcast(stock), trees, params)
+    score = _scorer(lake.spark.sparkContext.broadcast(stock), settings, trees, params)
     return in_parts(pairs_of(lake, month, goods, stock.products), customers).applyInArrow(score, _FOUND)
 
 
-def _scorer(stock: object, trees: Ranker, params: DiscoveryParams) -> Callable[[pa.Table], pa.Table]:
+def _scorer(
+    stock: object, settings: Settings, trees: Ranker, params: DiscoveryParams
+) -> Callable[[pa.Table], pa.Table]:
     """What a task does with the purchases of some customers; ``stock`` is Spark's broadcast of it."""
 
     def score(rows: pa.Table) -> pa.Table:
-        customers, proposals = propose(rows, stock.value, params)
+        customers, proposals = propose(rows, settings, stock.value, params)
         raw = trees.raw(proposals.features())
         order = np.lexsort((proposals.product, -raw, proposals.row))
         first = np.searchsorted(proposals.row[order], np.arange(len(customers)))
@@ -130,7 +137,7 @@ def _scorer(stock: object, trees: Ranker, params: DiscoveryParams) -> Callable[[
             "product_id": ids.take(pa.array(proposals.product[best])),
             "need": stock.value.products["need"].take(pa.array(proposals.product[best])),
             "place": (place + 1).astype(np.int32),
-            "source": np.where(related < 0, TRENDING, ALSO_BOUGHT),
+            "source": proposals.sources(best, related),
             "related_product_id": ids.take(pa.array(related, mask=related < 0)),
             "score": raw[best],
             "probability": trees.calibrated(raw[best]),
@@ -140,20 +147,20 @@ def _scorer(stock: object, trees: Ranker, params: DiscoveryParams) -> Callable[[
     return score
 
 
-def _examples(lake: Lake, target: str, goods: DataFrame, params: DiscoveryParams) -> pa.Table:
+def _examples(lake: Lake, settings: Settings, target: str, goods: DataFrame, params: DiscoveryParams) -> pa.Table:
     """What was proposed for the target month: ``features``, ``is_bought`` and ``weight``.
 
     All that was bought, and a share of what was not, of a sample of the customers.
     """
     before = add_months(target, -1)
     columns = pa.schema([("features", pa.list_(pa.float32())), ("is_bought", pa.bool_()), ("weight", pa.float64())])
-    stock = take_stock(lake, before, goods, params)
+    stock = take_stock(lake, settings, before, goods, params)
     if stock is None:
         return columns.empty_table()
     shared = lake.spark.sparkContext.broadcast(stock)
 
     def describe(rows: pa.Table) -> pa.Table:
-        customers, proposals = propose(rows, shared.value, params)
+        customers, proposals = propose(rows, settings, shared.value, params)
         matrix = proposals.features()
         offsets = pa.array(np.arange(0, matrix.size + 1, len(FEATURES), dtype=np.int32))
         described = {
@@ -179,12 +186,12 @@ def _bought_in(lake: Lake, month: str) -> DataFrame:
 def _month(lake: Lake, settings: Settings, month: str) -> tuple[DataFrame, dict[str, object]]:
     params, goods = DiscoveryParams(), _goods(lake, settings, month)
     lake.require_months(REPLENISHMENT_STATE, [add_months(month, -1)])
-    trees = learn_trees(lake, month, goods, params)
+    trees = learn_trees(lake, settings, month, goods, params)
     if trees is None:
         return lake.read(DISCOVERIES, []), {"note": "too few first purchases to learn from: no discoveries"}
     trees = _calibrated(lake, month, trees)
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
-    found = find_discoveries(lake, month, goods, trees, params, customers)
+    found = find_discoveries(lake, settings, month, goods, trees, params, customers)
     return _allowed(lake, settings, month, found), {"slope": trees.slope, "intercept": trees.intercept}
 
 
@@ -204,7 +211,7 @@ def _calibrated(lake: Lake, month: str, trees: Ranker) -> Ranker:
 def _goods(lake: Lake, settings: Settings, month: str) -> DataFrame:
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     is_sold = F.coalesce("is_subscribable", F.lit(True)) & F.coalesce("is_in_stock", F.lit(True))
-    return products.where(is_sold).select("product_id", need().alias("need"), category().alias("category"))
+    return products.where(is_sold).select("product_id", need().alias("need"), category().alias("category"), "text_hash")
 
 
 def _allowed(lake: Lake, settings: Settings, month: str, found: DataFrame) -> DataFrame:

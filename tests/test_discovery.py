@@ -3,16 +3,19 @@
 from datetime import UTC, date, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 from scipy import sparse
 
 from jobs import discoveries, list_decisions, list_requests
 from jobs.discoveries import find_discoveries, learn_trees
+from jobs.proposals import take_stock
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
+from tests.test_vectors import text_rows
 from transforms.affinity import item_weights
-from transforms.discovery import FEATURES, DiscoveryParams, Histories, Proposals, Shelf
+from transforms.discovery import FEATURES, DiscoveryParams, Histories, Peers, Proposals, Shelf
 from transforms.needs import new_needs
 from transforms.policy import decide
 from transforms.ranking import Ranker
@@ -26,9 +29,12 @@ from warehouse.contracts.gold import (
 )
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
+from warehouse.contracts.vectors import CUSTOMER_PROFILES, PRODUCT_EMBEDDINGS
 from warehouse.errors import MissingMonth
 from warehouse.lake import Lake
 from warehouse.settings import load_settings
+from warehouse.text_index import publish_texts
+from warehouse.vectors import merge_rows, open_vectors, vector_array, write_month
 
 
 def two_tastes(customers=60):
@@ -48,13 +54,22 @@ def shelf_of(bought, weights=None, **figures):
     known = {name: ones for name in ("newcomers", "purchases_15d", "purchases_45d")}
     known |= {"need_purchases_15d": ones, "need_newcomers": ones, "buyers": bought.sum(axis=0)}
     weights = item_weights(sparse.csr_array(bought), 5.0) if weights is None else weights
-    return Shelf(**{"need": np.arange(count), "category": np.arange(count), **known, "weights": weights} | figures)
+    known |= {"weights": weights, "similarity": np.zeros((count, count - len(weights)))}
+    return Shelf(**{"need": np.arange(count), "category": np.arange(count), **known} | figures)
 
 
 def histories_of(bought, **values):
     row, product = np.nonzero(bought)
     known = {name: np.full(len(row), 10.0) for name in ("since_last", "since_first", "purchases_15d", "purchases_45d")}
     return Histories(len(bought), row, **{"product": product, "need": product, "category": product, **known} | values)
+
+
+NOTHING = {"alike": 0, "newcomers": 0, "of_needs": 0, "of_neighbours": 0, "of_arrivals": 0}
+
+
+def propose(histories, shelf, peers_buy=None, **bounds):
+    nobody = np.zeros((histories.customers, len(shelf.need)))
+    return Proposals(histories, shelf, nobody if peers_buy is None else peers_buy, DiscoveryParams(**bounds))
 
 
 def proposed(proposals, row):
@@ -70,16 +85,15 @@ def test_what_is_proposed_was_not_bought_and_is_alike_new_to_many_or_new_to_many
     }
     shelf, histories = shelf_of(bought, **figures), histories_of(bought, need=figures["need"][np.nonzero(bought)[1]])
     for kind, wanted in (("alike", 2), ("newcomers", 5), ("of_needs", 3)):
-        bounds = {"alike": 0, "newcomers": 0, "of_needs": 0, kind: 1}
-        assert proposed(Proposals(histories, shelf, DiscoveryParams(**bounds)), 0) == [wanted]
-    everything = Proposals(histories, shelf, DiscoveryParams())
+        assert proposed(propose(histories, shelf, **NOTHING | {kind: 1}), 0) == [wanted]
+    everything = propose(histories, shelf)
     owned = bought[everything.row, everything.product]
     assert not owned.any() and len(everything.row) == (bought == 0).sum()
 
 
 def test_what_speaks_for_a_proposal_is_told_and_of_whom_nothing_is_known_gets_what_most_buy():
     bought = two_tastes()
-    proposals = Proposals(histories_of(bought), shelf_of(bought), DiscoveryParams(alike=1, newcomers=0, of_needs=0))
+    proposals = propose(histories_of(bought), shelf_of(bought), **NOTHING | {"alike": 1})
     related = proposals.related(np.arange(len(proposals.row)))
     assert proposed(proposals, 0) == [2] and related[proposals.row == 0][0] in (0, 1)
     assert proposed(proposals, len(bought) - 1) == [0] and related[-1] == -1
@@ -94,7 +108,7 @@ def test_features_tell_of_the_proposal_its_need_and_the_customer():
     pairs = {"need": np.array([0, 1, 0]), "category": np.array([0, 0, 0])}
     pairs |= {"since_last": np.array([3.0, 7.0, 90.0]), "since_first": np.array([80.0, 20.0, 90.0])}
     pairs |= {"purchases_15d": np.array([0.8, 0.7, 0.1]), "purchases_45d": np.array([1.8, 0.9, 0.3])}
-    proposals = Proposals(histories_of(bought, **pairs), shelf, DiscoveryParams())
+    proposals = propose(histories_of(bought, **pairs), shelf)
     found = dict(zip(FEATURES, proposals.features()[(proposals.row == 0) & (proposals.product == 2)][0], strict=True))
     assert found["alike"] == pytest.approx(0.5, abs=1e-5)
     assert found["trending"] == pytest.approx(0.5 * 3 / 4, abs=1e-5)
@@ -108,13 +122,65 @@ def test_features_tell_of_the_proposal_its_need_and_the_customer():
     assert np.isfinite(unknown).all(), "of whom nothing is known"
 
 
+def test_an_arrival_is_proposed_to_those_who_bought_what_it_reads_like_and_tells_so():
+    bought = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.float32)
+    similarity = np.array([[0.0, 0.9], [0.8, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    shelf = shelf_of(bought, np.zeros((2, 2)), similarity=similarity, buyers=np.array([9, 9, 2, 3]))
+    histories = histories_of(bought, purchases_45d=np.array([2.0, 1.0, 1.0]))
+    proposals = propose(histories, shelf, **NOTHING | {"of_arrivals": 2})
+    assert [proposed(proposals, row) for row in range(3)] == [[3], [2], []], "none is near to what they bought"
+    near = proposals.features()[:, FEATURES.index("near")]
+    assert near == pytest.approx([2.0 * 0.9 * 3, 0.8 * 2])
+    related = proposals.related(np.arange(2))
+    assert related.tolist() == [0, 1]
+    assert proposals.sources(np.arange(2), related).tolist() == ["new_arrival", "new_arrival"]
+
+
+def test_those_of_like_profiles_speak_for_what_they_bought():
+    east, north = [1.0, 0.0], [0.0, 1.0]
+    cells = np.array([[5.0, 0, 0], [3.0, 1.0, 0], [0, 0, 7.0]])
+    peers = Peers(np.array([east, [0.6, 0.8], north]), sparse.csr_array(cells))
+    buy = peers.buy(np.array([east, north, [0.0, 0.0]]), neighbours=2)
+    assert buy == pytest.approx(np.array([[5 + 0.6 * 3, 0.6, 0], [0.8 * 3, 0.8, 7.0], [0, 0, 0]]))
+    histories, shelf = histories_of(np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]])), shelf_of(cells, np.zeros((3, 3)))
+    proposals = propose(histories, shelf, buy, **NOTHING | {"of_neighbours": 5})
+    assert [proposed(proposals, row) for row in range(3)] == [[1], [0, 1, 2], []]
+    every = np.arange(len(proposals.row))
+    assert set(proposals.sources(every, proposals.related(every))) == {"profile_neighbour"}
+
+
 @pytest.fixture
 def lake(spark, settings):
     return Lake(spark, settings.lake)
 
 
+def put_profiles(settings, tastes):
+    """Profiles of May and June: customers of one taste are of one direction."""
+    for month in ("2017-05", "2017-06"):
+        rows = pa.table(
+            {
+                "customer_id": list(tastes),
+                "month": [month] * len(tastes),
+                "model": ["test"] * len(tastes),
+                "weight": [1.0] * len(tastes),
+                "norm": [1.0] * len(tastes),
+                "vector": vector_array(np.eye(384)[list(tastes.values())]),
+            }
+        )
+        write_month(open_vectors(settings), CUSTOMER_PROFILES, month, "2017-05", rows)
+
+
+def put_texts(settings, hashes, seventh_like):
+    """Vectors of the texts, each of a direction of its own, and of ``text 6``, which reads like another."""
+    place = hashes.index(seventh_like)
+    vectors = np.vstack([np.eye(384)[: len(hashes)], np.eye(384)[place]])
+    store = open_vectors(settings)
+    merge_rows(store.newest(PRODUCT_EMBEDDINGS), PRODUCT_EMBEDDINGS, text_rows([*hashes, "text 6"], vectors))
+    publish_texts(store)
+
+
 @pytest.fixture
-def home(lake):
+def home(lake, settings):
     """Two tastes of three products: half lack the third until June, when they buy it; some come in June and lack it."""
     tastes = (("p0", "p1", "p2"), ("p3", "p4", "p5"))
     pairs = {"2017-05": [], "2017-06": []}
@@ -133,23 +199,24 @@ def home(lake):
         known = {"month": month, "last_ordered_date": end, "first_ordered_date": end, "recent_months": 1}
         rows = [row_of(REPLENISHMENT_STATE, customer_id=c, product_id=p, **known) for c, p in bought]
         write(lake, REPLENISHMENT_STATE, rows, [month])
+    put_profiles(settings, {f"c{number}": number % 2 for number in range(480)})
     seen = [row_of(PURCHASE_FREQUENCY, month="2017-06", customer_id=c, product_id=p) for c, p in third]
     write(lake, PURCHASE_FREQUENCY, seen, ["2017-06"])
 
 
 def goods(lake):
-    rows = [(f"p{number}", f"need {number}", "all") for number in range(6)]
-    return lake.spark.createDataFrame(rows, "product_id string, need string, category string")
+    rows = [(f"p{number}", f"need {number}", "all", f"text {number}") for number in range(6)]
+    return lake.spark.createDataFrame(rows, "product_id string, need string, category string, text_hash string")
 
 
-def of_june(lake, **bounds):
+def of_june(lake, settings, **bounds):
     params = DiscoveryParams(**bounds)
-    trees = learn_trees(lake, "2017-06", goods(lake), params)
-    return sorted(map(tuple, find_discoveries(lake, "2017-06", goods(lake), trees, params).collect()))
+    trees = learn_trees(lake, settings, "2017-06", goods(lake), params)
+    return sorted(map(tuple, find_discoveries(lake, settings, "2017-06", goods(lake), trees, params).collect()))
 
 
-def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home):
-    found = of_june(lake, kept=2)
+def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home, settings):
+    found = of_june(lake, settings, kept=2)
     best = {row[0]: row for row in found if row[3] == 1}
     assert [(best[f"late{n}"][1], best[f"late{n}"][4]) for n in (0, 1)] == [
         ("p2", "also_bought"),
@@ -162,21 +229,35 @@ def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home):
     assert all(row[6] == row[7] for row in found), "not calibrated by anything yet"
 
 
-def test_a_later_month_changes_nothing_and_a_re_run_finds_the_same(lake, home):
-    before = of_june(lake)
+def test_a_product_new_in_the_shop_is_found_by_its_text(lake, home, settings):
+    few = [row_of(REPLENISHMENT_STATE, month="2017-06", customer_id=f"c{n}", product_id="p6") for n in (4, 8)]
+    dates = {"last_ordered_date": date(2017, 6, 28), "first_ordered_date": date(2017, 6, 28)}
+    state = lake.read(REPLENISHMENT_STATE, ["2017-06"]).collect()
+    write(lake, REPLENISHMENT_STATE, [row.asDict() for row in state] + [row | dates for row in few], ["2017-06"])
+    put_texts(settings, ["text 0", "text 1", "text 2", "text 3", "text 4", "text 5"], seventh_like="text 0")
+    rows = [*goods(lake).collect(), ("p6", "need 6", "all", "text 6")]
+    shelf = lake.spark.createDataFrame(rows, goods(lake).schema)
+    stock = take_stock(lake, settings, "2017-06", shelf, DiscoveryParams(products=6))
+    assert stock.products["product_id"].to_pylist()[6:] == ["p6"] and stock.shelf.known == 6
+    place = stock.products["product_id"].to_pylist().index("p0")
+    assert np.flatnonzero(stock.shelf.similarity[:, 0]).tolist() == [place, 6]
+
+
+def test_a_later_month_changes_nothing_and_a_re_run_finds_the_same(lake, home, settings):
+    before = of_june(lake, settings)
     rows = [row_of(REPLENISHMENT_STATE, month="2017-07", customer_id="late0", product_id="p2")]
     write(lake, REPLENISHMENT_STATE, rows, ["2017-07"])
     later = [row_of(PURCHASE_FREQUENCY, month="2017-07", customer_id="late0", product_id="p2")]
     write(lake, PURCHASE_FREQUENCY, later, ["2017-07"])
-    assert of_june(lake) == before
+    assert of_june(lake, settings) == before
 
 
-def test_only_products_bought_lately_may_be_discovered(lake, home):
+def test_only_products_bought_lately_may_be_discovered(lake, home, settings):
     old = F.lit(date(2017, 1, 1))
     state = lake.read(REPLENISHMENT_STATE, ["2017-06"])
     given_up = F.when(F.col("product_id") == "p2", old).otherwise(F.col("last_ordered_date"))
     lake.replace_months(REPLENISHMENT_STATE, state.withColumn("last_ordered_date", given_up), ["2017-06"])
-    assert "p2" not in {row[1] for row in of_june(lake)}
+    assert "p2" not in {row[1] for row in of_june(lake, settings)}
 
 
 def test_with_too_little_to_learn_from_there_are_none(lake, settings, catalogue):
@@ -306,6 +387,10 @@ def test_the_policy_puts_them_last_and_says_that_they_are_new():
     assert [item["id"] for item in items] == ["c05", "c04", "c06"]
     assert items[-1]["reason"] == "New to you; chosen by customers who buy Honey."
     assert (items[-1]["quantity"], items[-1]["cadence_days"]) == (1, 28)
+    arrival = new_needs([discovery(source="new_arrival")], known, 1)
+    assert decide(content_of(*known, *arrival))["items"][-1]["reason"] == "New in the shop, and similar to Honey."
+    of_peers = new_needs([discovery(source="profile_neighbour", related_name=None)], known, 1)
+    assert "buy much the same" in decide(content_of(*known, *of_peers))["items"][-1]["reason"]
     trending = new_needs([discovery(source="trending", related_name=None)], known, 1)
     assert "bought by many" in decide(content_of(*known, *trending))["items"][-1]["reason"]
 

@@ -101,9 +101,14 @@ def _reason(candidate: dict[str, Any], month: str) -> str:
 
 
 def _reason_to_try(candidate: dict[str, Any]) -> str:
-    if "bought_with" not in candidate:
+    if "profile_neighbour" in candidate["sources"]:
+        return "New to you; chosen by customers who buy much the same."
+    if "similar_to" in candidate:
+        start, related = "New in the shop, and similar to ", candidate["similar_to"]
+    elif "bought_with" in candidate:
+        start, related = "New to you; chosen by customers who buy ", candidate["bought_with"]
+    else:
         return "New to you, and bought by many this month."
-    start, related = "New to you; chosen by customers who buy ", candidate["bought_with"]
     room = MAX_REASON_CHARACTERS - len(start) - 1
     return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + "."
 

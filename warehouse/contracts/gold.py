@@ -235,8 +235,9 @@ CANDIDATES = Table(
     partition_by=("month",),
 )
 
-DISCOVERY_SOURCES = ("also_bought", "trending")
-"""What speaks for a product never bought: another that the customer bought, or nothing but its popularity."""
+DISCOVERY_SOURCES = ("also_bought", "new_arrival", "profile_neighbour", "trending")
+"""What speaks for a product never bought: another that the customer bought, by who bought both or, where it is
+new in the shop, by its text; customers of a like profile; or nothing but its popularity."""
 
 DISCOVERIES = Table(
     name="gold/discoveries",

@@ -2,10 +2,11 @@
 
 import pyarrow as pa
 
+from warehouse.contracts.gold import DISCOVERY_SOURCES
 from warehouse.contracts.table import BOOL, DATE, DOUBLE, INT, STRING, TIMESTAMP, USD, Column, Table
 
-REASON_CODES = ("due", "high_frequency", "similar_in_history", "copurchased", "also_bought", "trending")
-"""The last two stand only on discoveries: products that the customer never bought."""
+REASON_CODES = ("due", "high_frequency", "similar_in_history", "copurchased", *DISCOVERY_SOURCES)
+"""Those of discoveries stand only on products that the customer never bought."""
 
 ALTERNATE = pa.struct(
     [
