@@ -15,13 +15,12 @@ from pyspark.sql import functions as F
 
 from benchmarks.protocol import all_goods
 from jobs.candidates import score_history
-from jobs.proposals import in_parts, pairs_of, propose, take_stock
+from jobs.proposals import goods_of, in_parts, pairs_of, propose, take_stock
 from jobs.scorecard import bought_in
 from transforms.baselines import decayed_frequency
 from transforms.catalogue import as_of_end_of
 from transforms.discovery import FEATURES, DiscoveryParams
 from transforms.metrics import judge_lists, mean_metrics, rank_by
-from transforms.needs import category, need
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
@@ -106,8 +105,7 @@ def _arrivals(
     """Lists of products new in the shop, judged by those of them that the household bought."""
     params = DiscoveryParams(alike=0, newcomers=0, of_needs=0, of_neighbours=0, of_arrivals=K)
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
-    known = products.join(goods, "product_id", "left_semi")
-    types = known.select("product_id", need().alias("need"), category().alias("category"), "text_hash")
+    types = goods_of(products.join(goods, "product_id", "left_semi"))
     stock = take_stock(lake, settings, before, types, params)
     if stock is None:
         return {}

@@ -18,12 +18,13 @@ from jobs.candidates import score_history, score_needs
 from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import exit_on_error
 from jobs.discoveries import find_discoveries, learn_trees
+from jobs.proposals import goods_of
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
 from transforms.catalogue import as_of_end_of
 from transforms.discovery import DiscoveryParams
 from transforms.metrics import METRICS, judge_lists, mean_metrics, paired_differences, rank_by
-from transforms.needs import any_of, category, need
+from transforms.needs import any_of
 from transforms.replenishment import PAIR
 from warehouse.contracts.features import decayed_name, need_days_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
@@ -132,7 +133,7 @@ def _levels(
     before = add_months(month, -1)
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable") if judged is None else products.join(judged, "product_id", "left_semi")
-    types = goods.select("product_id", need().alias("need"), category().alias("category"), "text_hash")
+    types = goods_of(goods)
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
     pairs = kept.enter_context(persisted(pairs.withColumn("added_up", F.col("score"))))

@@ -13,12 +13,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.cli import run_job
-from jobs.proposals import in_parts, pairs_of, propose, sample, take_stock
+from jobs.proposals import goods_of, in_parts, pairs_of, propose, sample, take_stock
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from transforms.discovery import FEATURES, DiscoveryParams
 from transforms.eligibility import dismissed_lately, drop_reason, months_to_read
-from transforms.needs import category, need
 from transforms.ranking import Ranker, calibrate, train
 from transforms.replenishment import PAIR
 from transforms.thinning import hashed, thin
@@ -211,7 +210,7 @@ def _calibrated(lake: Lake, month: str, trees: Ranker) -> Ranker:
 def _goods(lake: Lake, settings: Settings, month: str) -> DataFrame:
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     is_sold = F.coalesce("is_subscribable", F.lit(True)) & F.coalesce("is_in_stock", F.lit(True))
-    return products.where(is_sold).select("product_id", need().alias("need"), category().alias("category"), "text_hash")
+    return goods_of(products.where(is_sold))
 
 
 def _allowed(lake: Lake, settings: Settings, month: str, found: DataFrame) -> DataFrame:

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from transforms.affinity import item_weights
 from transforms.discovery import DiscoveryParams, Histories, Peers, Proposals, Shelf
+from transforms.needs import category, need
 from transforms.thinning import hashed
 from warehouse.contracts.features import decayed_name
 from warehouse.contracts.gold import REPLENISHMENT_STATE
@@ -42,6 +43,11 @@ class Stock:
     shelf: Shelf
     products: pa.Table
     peers: Peers
+
+
+def goods_of(products: DataFrame) -> DataFrame:
+    """``product_id, need, category, text_hash`` of products of the catalogue, as goods are told of below."""
+    return products.select("product_id", need().alias("need"), category().alias("category"), "text_hash")
 
 
 def take_stock(lake: Lake, settings: Settings, month: str, goods: DataFrame, params: DiscoveryParams) -> Stock | None:
@@ -154,7 +160,7 @@ def _bought(pairs: DataFrame, products: int) -> _Bought:
 
 
 def _peers(settings: Settings, month: str, bought: _Bought, most: int) -> Peers:
-    """Some of the customers, by a hash that does not know of their order, with their profiles."""
+    """Some of the customers, drawn by a fixed seed so that a re-run draws the same, with their profiles."""
     few = np.sort(np.random.default_rng(1).permutation(len(bought.customers))[:most])
     return Peers(_profiles(settings, month, bought.customers[few]), bought.cells[few])
 

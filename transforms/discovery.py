@@ -199,8 +199,9 @@ class Proposals:
     def __init__(self, histories: Histories, shelf: Shelf, peers_buy: np.ndarray, params: DiscoveryParams) -> None:
         self._histories, self._shelf, self._lately = histories, shelf, params.recent_days
         self._peers_buy = peers_buy
-        self._owned = self._on_shelf(1.0).toarray() > 0
-        self._alike, self._near = self._likeness(), self._nearness()
+        bought = self._on_shelf(1.0)
+        self._owned = bought.toarray() > 0
+        self._alike, self._near = self._likeness(bought), self._nearness()
         by_need = self._need_purchases_45d[:, shelf.need] * shelf.share_of_newcomers
         newcomers = np.broadcast_to(shelf.newcomers, self._owned.shape)
         kinds = (
@@ -220,13 +221,13 @@ class Proposals:
         cells = each, (self._histories.row[known], self._histories.product[known])
         return sparse.csr_array(cells, shape=(self._histories.customers, len(self._shelf.need)))
 
-    def _likeness(self) -> np.ndarray:
+    def _likeness(self, bought: sparse.csr_array) -> np.ndarray:
         """EASE's score; of an arrival it knows nothing."""
         known, buyers = self._shelf.known, self._shelf.buyers
         # Popularity settles what the weights leave equal: of whom nothing is known gets what most buy.
         popularity = 1e-6 * buyers / max(buyers.max(initial=0), 1)
         scores = np.zeros(self._owned.shape) + popularity
-        scores[:, :known] += self._on_shelf(1.0)[:, :known] @ self._shelf.weights
+        scores[:, :known] += bought[:, :known] @ self._shelf.weights
         return scores
 
     def _nearness(self) -> np.ndarray:

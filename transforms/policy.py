@@ -95,22 +95,23 @@ def _reason(candidate: dict[str, Any], month: str) -> str:
     related = candidate.get("similar_to") or candidate.get("bought_with") or ""
     how = "similar to" if "similar_to" in candidate else "often in one basket with"
     ending = f", {_count(candidate['orders_so_far'], 'order')} so far."
-    start = f"You bought it before, and it is {how} "
-    room = MAX_REASON_CHARACTERS - len(start) - len(ending)
-    return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + ending
+    return _naming(f"You bought it before, and it is {how} ", related, ending)
 
 
 def _reason_to_try(candidate: dict[str, Any]) -> str:
     if "profile_neighbour" in candidate["sources"]:
         return "New to you; chosen by customers who buy much the same."
     if "similar_to" in candidate:
-        start, related = "New in the shop, and similar to ", candidate["similar_to"]
-    elif "bought_with" in candidate:
-        start, related = "New to you; chosen by customers who buy ", candidate["bought_with"]
-    else:
-        return "New to you, and bought by many this month."
-    room = MAX_REASON_CHARACTERS - len(start) - 1
-    return start + (related if len(related) <= room else related[: room - 1].rstrip() + "…") + "."
+        return _naming("New in the shop, and similar to ", candidate["similar_to"], ".")
+    if "bought_with" in candidate:
+        return _naming("New to you; chosen by customers who buy ", candidate["bought_with"], ".")
+    return "New to you, and bought by many this month."
+
+
+def _naming(start: str, product: str, ending: str) -> str:
+    """A reason that names a product, whose name is cut where the whole would be too long."""
+    room = MAX_REASON_CHARACTERS - len(start) - len(ending)
+    return start + (product if len(product) <= room else product[: room - 1].rstrip() + "…") + ending
 
 
 def _when(candidate: dict[str, Any], month: str) -> str:
