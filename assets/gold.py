@@ -73,6 +73,7 @@ HISTORY = [
         description=f"{vectors.CUSTOMER_PROFILES.text} A re-run of a month starts from the month before it.",
         deps=[
             _on(gold.PURCHASE_FREQUENCY),
+            _on(silver.CUSTOMERS_TABLE),
             _on(vectors.PRODUCT_EMBEDDINGS),
             _on(vectors.CUSTOMER_PROFILES, months_before(1, including_this=False)),
         ],

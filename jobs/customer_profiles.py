@@ -1,7 +1,8 @@
 """gold/purchase_frequency of a month → gold/customer_profiles: the profiles of that month's buyers, moved on.
 
 Profiles(M) = profiles(M-1) with the buyers of M replaced: the cost of a month grows with its purchases, not with
-history. Run by hand with ``python -m jobs.customer_profiles --month 2017-05 [--to 2017-08]``.
+history. Who has withdrawn consent to profiling by the end of M has no profile in it. Run by hand with
+``python -m jobs.customer_profiles --month 2017-05 [--to 2017-08]``.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.report import JobReport
@@ -23,7 +25,7 @@ from transforms.profiles import (
     purchases_by_text,
 )
 from warehouse.contracts.gold import PURCHASE_FREQUENCY
-from warehouse.contracts.silver import PRODUCTS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.vectors import CUSTOMER_PROFILES
 from warehouse.errors import MissingMonth
 from warehouse.lake import Lake
@@ -59,9 +61,16 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     for month in sorted(months):
         frequency = lake.read(PURCHASE_FREQUENCY, [month])
         products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
-        purchases = purchases_by_text(frequency, products).toArrow()
+        customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
+        withdrawn = customers.where(~F.col("consent_profiling")).select("customer_id")
+        purchases = purchases_by_text(frequency.join(withdrawn, "customer_id", "left_anti"), products).toArrow()
         rows[month], stale = update_profiles(
-            store, month, purchases, first_month=settings.first_month, model=settings.embedding_model
+            store,
+            month,
+            purchases,
+            first_month=settings.first_month,
+            model=settings.embedding_model,
+            withdrawn=withdrawn.toArrow()["customer_id"].to_pylist(),
         )
     return JobReport(CUSTOMER_PROFILES.name, rows, {"stale_months": stale})
 
@@ -74,6 +83,7 @@ def update_profiles(
     first_month: str,
     model: str,
     parameters: ProfileParameters | None = None,
+    withdrawn: Sequence[str] = (),
 ) -> tuple[int, list[str]]:
     """Writes the version of one month; returns its buyers and the later months that this makes stale.
 
@@ -84,6 +94,7 @@ def update_profiles(
         first_month: month that needs none before it.
         model: embedding model of the texts.
         parameters: the half-life.
+        withdrawn: customers who may not be profiled, none of them in ``purchases``; their profiles go.
 
     Raises:
         MissingMonth: the month before, or a text's vector, has not been computed, or with another model.
@@ -114,7 +125,8 @@ def update_profiles(
             "vector": vector_array(updated.vectors),
         }
     )
-    return len(customers), write_month(store, CUSTOMER_PROFILES, month, first_month, rows)
+    gone = read_keys(before, "customer_id", withdrawn, ["customer_id"])["customer_id"].to_pylist()
+    return len(customers), write_month(store, CUSTOMER_PROFILES, month, first_month, rows, gone)
 
 
 def _require_model(before: "LanceTable", model: str, first_month: str) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
@@ -18,7 +19,7 @@ from transforms.profiles import (
     purchases_by_text,
 )
 from warehouse.contracts.gold import PURCHASE_FREQUENCY
-from warehouse.contracts.silver import PRODUCTS_TABLE
+from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
 from warehouse.contracts.table import spark_schema
 from warehouse.contracts.vectors import CUSTOMER_PROFILES, PRODUCT_EMBEDDINGS
 from warehouse.errors import MissingMonth
@@ -177,6 +178,21 @@ def test_vectors_of_two_models_are_not_added(store: VectorStore) -> None:
     assert {row["model"] for row in rows_at(store, "prod")} == {"other"}
 
 
+def test_who_withdraws_has_no_profile_and_begins_anew(store: VectorStore) -> None:
+    write(store, FIRST, MONTHS[FIRST])
+    one, other = (row["customer_id"] for row in rows_at(store, FIRST)[:2])
+    february = MONTHS["2017-02"].filter(pc.not_equal(MONTHS["2017-02"]["customer_id"], one))
+    update_profiles(store, "2017-02", february, first_month=FIRST, model=MODEL, withdrawn=[one, "never bought"])
+    left = {row["customer_id"] for row in rows_at(store, "2017-02")}
+    assert one not in left and other in left
+    assert one in {row["customer_id"] for row in rows_at(store, FIRST)}  # a month that is past stays as it was
+    again = pa.table({"customer_id": [one], "text_hash": [TEXTS[3]], "purchase_days": [1]})
+    write(store, "2017-03", again)
+    begun = next(row for row in rows_at(store, "2017-03") if row["customer_id"] == one)
+    assert begun["weight"] == 1
+    np.testing.assert_allclose(begun["vector"], text_vectors(store)[TEXTS[3]], atol=1e-6)
+
+
 def test_missing_month_before_and_missing_text(store: VectorStore) -> None:
     with pytest.raises(MissingMonth, match="no version '2017-01'"):
         write(store, "2017-02", MONTHS["2017-02"])
@@ -221,13 +237,29 @@ def test_job_computes_months_from_the_lake(spark: SparkSession, settings: Settin
         for product, text, valid_from, valid_to in products
     ]
     lake.replace_all(PRODUCTS_TABLE, spark.createDataFrame(rows, spark_schema(PRODUCTS_TABLE)))
+    withdrawn = [
+        tuple(
+            {
+                "customer_id": "c2",
+                "consent_email": False,
+                "consent_profiling": given,
+                "valid_from": valid_from,
+                "valid_to": valid_to,
+            }.get(name)
+            for name in CUSTOMERS_TABLE.column_names
+        )
+        for given, valid_from, valid_to in ((True, start, changed), (False, changed, None))
+    ]
+    lake.replace_all(CUSTOMERS_TABLE, spark.createDataFrame(withdrawn, spark_schema(CUSTOMERS_TABLE)))
     for month in ("2017-01", "2017-02"):
-        frame = frequency_rows(spark, month, {("c1", "p1"): 2})
+        frame = frequency_rows(spark, month, {("c1", "p1"): 2, ("c2", "p2"): 1})
         others = [f for f in spark_schema(PURCHASE_FREQUENCY) if f.name not in frame.columns]
         zeros = [f"CAST({'NULL' if f.nullable else '0'} AS {f.dataType.simpleString()}) AS {f.name}" for f in others]
         lake.replace_months(PURCHASE_FREQUENCY, frame.selectExpr("*", *zeros), [month])
     report = run(lake, settings, ["2017-02", "2017-01"])
-    assert report.table == "gold/customer_profiles" and report.rows == {"2017-01": 1, "2017-02": 1}
+    assert report.table == "gold/customer_profiles" and report.rows == {"2017-01": 2, "2017-02": 1}
+    customers = {month: [row["customer_id"] for row in rows_at(store, month)] for month in ("2017-01", "2017-02")}
+    assert customers == {"2017-01": ["c1", "c2"], "2017-02": ["c1"]}
     vectors = text_vectors(store)
     january, february = (np.array(rows_at(store, month)[0]["vector"]) for month in ("2017-01", "2017-02"))
     np.testing.assert_allclose(january, vectors[TEXTS[0]], atol=1e-6)

@@ -180,8 +180,11 @@ def month_before(store: VectorStore, table: Table, month: str, first_month: str)
     return store.at(table, tag)
 
 
-def write_month(store: VectorStore, table: Table, month: str, first_month: str, rows: pa.Table) -> list[str]:
-    """Makes the version of a month: the month before with ``rows`` merged in; ``prod`` names the newest month.
+def write_month(
+    store: VectorStore, table: Table, month: str, first_month: str, rows: pa.Table, gone: Sequence[str] = ()
+) -> list[str]:
+    """Makes the version of a month: the month before with ``rows`` merged in and the keys in ``gone`` left out;
+    ``prod`` names the newest month.
 
     Versions are linear, so where the newest version is not the month before's (a month computed again, or a run that
     broke off), the month before's contents are restored first. Later months keep their versions and are returned:
@@ -195,6 +198,7 @@ def write_month(store: VectorStore, table: Table, month: str, first_month: str, 
     if handle.version != base.version:
         base.restore()
         handle = store.newest(table)
+    _delete_keys(handle, table.key[0], gone)
     if rows.num_rows:
         merge_rows(handle, table, rows)
         settle(handle, table)
@@ -203,6 +207,13 @@ def write_month(store: VectorStore, table: Table, month: str, first_month: str, 
     months = sorted(tag for tag in tags if MONTH.match(tag))
     store.move_tag(table, PROD, tags[months[-1]])
     return [later for later in months if later > month]
+
+
+def _delete_keys(handle: "LanceTable", key: str, values: Sequence[str]) -> None:
+    from lancedb.expr import col
+
+    for start in range(0, len(values), _KEYS_A_LOOKUP):
+        handle.delete(col(key).isin(list(values[start : start + _KEYS_A_LOOKUP])).to_sql())
 
 
 def _name(table: Table) -> str:

@@ -22,7 +22,8 @@ PRODUCT_EMBEDDINGS = Table(
 CUSTOMER_PROFILES = Table(
     name="gold/customer_profiles",
     text="One vector a customer: the texts of their purchases, weighted by recency, as of the tag's month. A row stays "
-    "as it is while its customer buys nothing; its direction would not change, and its weight only decays.",
+    "as it is while its customer buys nothing; its direction would not change, and its weight only decays. Who has "
+    "withdrawn consent to profiling by the end of the month has none.",
     key=("customer_id",),
     columns=(
         Column("customer_id", STRING, "customer"),
