@@ -5,6 +5,7 @@ customers, whose profiles it reads.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import ceil
 
 import numpy as np
@@ -160,9 +161,15 @@ def _bought(pairs: DataFrame, products: int) -> _Bought:
 
 
 def _peers(settings: Settings, month: str, bought: _Bought, most: int) -> Peers:
-    """Some of the customers, drawn by a fixed seed so that a re-run draws the same, with their profiles."""
-    few = np.sort(np.random.default_rng(1).permutation(len(bought.customers))[:most])
+    """Some of the customers with their profiles."""
+    few = draw(bought.customers, most)
     return Peers(_profiles(settings, month, bought.customers[few]), bought.cells[few])
+
+
+def draw(customers: np.ndarray, most: int) -> np.ndarray:
+    """Positions, in order, of those whose id has the least hash: one customer more takes the place of one at most."""
+    by_hash = sorted(range(len(customers)), key=lambda place: blake2b(customers[place].encode()).digest())
+    return np.sort(np.array(by_hash[:most], dtype=np.int64))
 
 
 def _profiles(settings: Settings, month: str, customers: np.ndarray) -> np.ndarray:

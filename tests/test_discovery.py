@@ -10,7 +10,7 @@ from scipy import sparse
 
 from jobs import discoveries, list_decisions, list_requests
 from jobs.discoveries import find_discoveries, learn_trees
-from jobs.proposals import take_stock
+from jobs.proposals import draw, take_stock
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
 from tests.test_vectors import text_rows
@@ -134,6 +134,14 @@ def test_an_arrival_is_proposed_to_those_who_bought_what_it_reads_like_and_tells
     related = proposals.related(np.arange(2))
     assert related.tolist() == [0, 1]
     assert proposals.sources(np.arange(2), related).tolist() == ["new_arrival", "new_arrival"]
+
+
+def test_one_customer_more_takes_the_place_of_one_peer_at_most():
+    customers = np.array([f"c{number:03d}" for number in range(200)])
+    drawn = set(customers[draw(customers, 50)])
+    more = np.sort(np.append(customers, "c0995"))
+    assert len(drawn) == 50 and len(drawn - set(more[draw(more, 50)])) <= 1
+    assert draw(customers, 500).tolist() == list(range(200))
 
 
 def test_those_of_like_profiles_speak_for_what_they_bought():
