@@ -1,5 +1,6 @@
 """Discoveries: the item model on made-up tastes, the job's table, and how few of them reach a list."""
 
+import shutil
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -187,9 +188,37 @@ def put_texts(settings, hashes, seventh_like):
     publish_texts(store)
 
 
-@pytest.fixture
-def home(lake, settings):
-    """Two tastes of three products: half lack the third until June, when they buy it; some come in June and lack it."""
+def filled(table, **values):
+    """A row of the contract: null where it may be, and what is given."""
+    blank = {column.name: None for column in table.columns if column.nullable}
+    moments = {c.name: datetime(1970, 1, 1, tzinfo=UTC) for c in table.columns if str(c.type).startswith("timestamp")}
+    return row_of(table, **{**moments, **blank, **values})
+
+
+def replace_all(lake, table, rows):
+    ordered = [tuple(row[name] for name in table.column_names) for row in rows]
+    lake.replace_all(table, lake.spark.createDataFrame(ordered, spark_schema(table)))
+
+
+def put_catalogue(lake):
+    sold = [
+        filled(PRODUCTS_TABLE, product_id=f"p{n}", name=f"Product {n}", type=f"need {n}", is_in_stock=True)
+        | {"is_subscribable": n != 4}
+        for n in range(6)
+    ]
+    replace_all(lake, PRODUCTS_TABLE, sold)
+    names = ["late0", "late1", "late2", "late3", "new"]
+    people = [filled(CUSTOMERS_TABLE, customer_id=name, consent_profiling=name != "late3") for name in names]
+    people[0]["excluded_products"] = ["p5"]
+    replace_all(lake, CUSTOMERS_TABLE, people)
+
+
+@pytest.fixture(scope="module")
+def built(spark, tmp_path_factory):
+    """The home of :func:`home`, made once."""
+    settings = load_settings(home=tmp_path_factory.mktemp("discovery"), business_tz="America/New_York")
+    lake = Lake(spark, settings.lake)
+    put_catalogue(lake)
     tastes = (("p0", "p1", "p2"), ("p3", "p4", "p5"))
     pairs = {"2017-05": [], "2017-06": []}
     third = []
@@ -210,6 +239,13 @@ def home(lake, settings):
     put_profiles(settings, {f"c{number}": number % 2 for number in range(480)})
     seen = [row_of(PURCHASE_FREQUENCY, month="2017-06", customer_id=c, product_id=p) for c, p in third]
     write(lake, PURCHASE_FREQUENCY, seen, ["2017-06"])
+    return settings.home
+
+
+@pytest.fixture
+def home(built, settings):
+    """Two tastes of three products: half lack the third until June, when they buy it; some come in June and lack it."""
+    shutil.copytree(built, settings.home)
 
 
 def goods(lake):
@@ -268,14 +304,14 @@ def test_only_products_bought_lately_may_be_discovered(lake, home, settings):
     assert "p2" not in {row[1] for row in of_june(lake, settings)}
 
 
-def test_with_too_little_to_learn_from_there_are_none(lake, settings, catalogue):
+def test_with_too_little_to_learn_from_there_are_none(lake, settings, home):
     few = lake.read(PURCHASE_FREQUENCY, ["2017-06"]).limit(199)
     lake.replace_months(PURCHASE_FREQUENCY, few, ["2017-06"])
     report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
     assert report.rows == {"2017-06": 0} and "too few" in report.details["note"]
 
 
-def test_a_machine_without_lightgbm_has_none_and_says_what_to_install(lake, settings, catalogue, monkeypatch):
+def test_a_machine_without_lightgbm_has_none_and_says_what_to_install(lake, settings, home, monkeypatch):
     monkeypatch.setattr(discoveries, "lightgbm_problem", lambda: "LightGBM cannot be loaded (libgomp)")
     report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
     assert report.rows == {"2017-06": 0} and "libgomp1" in report.details["note"]
@@ -288,33 +324,7 @@ def test_none_are_looked_for_where_no_list_may_carry_any(lake, settings):
     assert lake.read(DISCOVERIES, ["2017-05"]).count() == 0
 
 
-def filled(table, **values):
-    """A row of the contract: null where it may be, and what is given."""
-    blank = {column.name: None for column in table.columns if column.nullable}
-    moments = {c.name: datetime(1970, 1, 1, tzinfo=UTC) for c in table.columns if str(c.type).startswith("timestamp")}
-    return row_of(table, **{**moments, **blank, **values})
-
-
-def replace_all(lake, table, rows):
-    ordered = [tuple(row[name] for name in table.column_names) for row in rows]
-    lake.replace_all(table, lake.spark.createDataFrame(ordered, spark_schema(table)))
-
-
-@pytest.fixture
-def catalogue(lake, home):
-    sold = [
-        filled(PRODUCTS_TABLE, product_id=f"p{n}", name=f"Product {n}", type=f"need {n}", is_in_stock=True)
-        | {"is_subscribable": n != 4}
-        for n in range(6)
-    ]
-    replace_all(lake, PRODUCTS_TABLE, sold)
-    names = ["late0", "late1", "late2", "late3", "new"]
-    people = [filled(CUSTOMERS_TABLE, customer_id=name, consent_profiling=name != "late3") for name in names]
-    people[0]["excluded_products"] = ["p5"]
-    replace_all(lake, CUSTOMERS_TABLE, people)
-
-
-def test_a_month_s_discoveries_are_allowed_and_tell_their_probability(lake, settings, catalogue):
+def test_a_month_s_discoveries_are_allowed_and_tell_their_probability(lake, settings, home):
     asked = settings.model_copy(update={"discoveries": 2})
     report = discoveries.run(lake, asked, ["2017-06"])
     rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
@@ -327,7 +337,7 @@ def test_a_month_s_discoveries_are_allowed_and_tell_their_probability(lake, sett
     assert discoveries.run(lake, asked, ["2017-01"]).rows == {"2017-01": 0}, "nothing was there to learn from"
 
 
-def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings, catalogue):
+def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings, home):
     pairs = (
         lake.read(PURCHASE_FREQUENCY, ["2017-06"]).select("customer_id", "product_id").orderBy("customer_id").collect()
     )
@@ -343,7 +353,7 @@ def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings
     assert [row.probability for row in rows] == pytest.approx(said)
 
 
-def test_a_request_offers_the_first_few_and_one_without_candidates_only_them(lake, settings, catalogue):
+def test_a_request_offers_the_first_few_and_one_without_candidates_only_them(lake, settings, home):
     known = {"customer_id": "c0", "product_id": "p0", "need": "need 0", "probability": 0.5, "need_probability": 0.6}
     known |= {"is_due": True}
     write(lake, CANDIDATES, [filled(CANDIDATES, month="2017-06", **known)], ["2017-06"])
