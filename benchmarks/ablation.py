@@ -1,8 +1,7 @@
 """What each part of the ranker brings: rankers trained without it, judged by the same months and customers.
 
 ``python -m benchmarks.decisions`` runs it. Each variant learns from the same examples (``gold/ranker_examples``) and
-ranks the same pairs with features of the same month; only what it is told differs. Each is trained once, where the
-product's ranker averages several trainings.
+ranks the same pairs with features of the same month; only what it is told, or how it is trained, differs.
 """
 
 from collections.abc import Sequence
@@ -50,7 +49,7 @@ class _Variant:
 
 
 def _variants() -> list[_Variant]:
-    params = RankerParams(seeds=1)
+    params = RankerParams()
     found = [_Variant(WHOLE, (), params)]
     for name, prefix in GROUPS.items():
         hidden = tuple(place for place, feature in enumerate(FEATURE_NAMES) if feature.startswith(prefix))
@@ -58,8 +57,8 @@ def _variants() -> list[_Variant]:
     counts = tuple(f"_purchases_{days}d" for days in RANKER_HALF_LIVES_DAYS)
     others = tuple(place for place, feature in enumerate(FEATURE_NAMES) if not feature.endswith(counts))
     found.append(_Variant("decayed counts alone", others, params))
-    found.append(_Variant("trees that see all", (), replace(params, example_share=1.0, feature_share=1.0)))
-    found.append(_Variant("three trainings averaged", (), replace(params, seeds=3)))
+    found.append(_Variant("trees that see all features", (), replace(params, feature_share=1.0)))
+    found.append(_Variant("one training", (), replace(params, parts=1)))
     return found
 
 

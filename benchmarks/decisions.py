@@ -66,10 +66,11 @@ tobacco too (docs/data.md), as the published lists and the monthly scorecard are
 - `tifuknn`: the published method with the reference's parameters, tuned on 2017-09 (benchmarks/tifuknn.py).
 - `decayed_frequency`: purchase days with a half-life of 120 days.
 
-The ranker's features and training (rounds, learning rate, share of examples and of features a tree sees, share of the
-pairs not bought) were chosen on the targets 2017-07 to 2017-09. An earlier choice, of which nothing but the leaves is
-left, had been made on the judged months among a handful of settings that lay within .001 of recall@10. How the judged
-months come out with affinities, with more features and with three trainings had been seen before the last choice.
+The ranker's features and training (rounds, learning rate, parts that the examples are cut into, share of features a
+tree sees, share of the pairs not bought) were chosen on the targets 2017-07 to 2017-09. An earlier choice, of which
+nothing but the leaves is left, had been made on the judged months among a handful of settings that lay within .001 of
+recall@10. How the judged months come out with affinities, with more features and with several trainings averaged had
+been seen before the last choice.
 """
 
 _TAFENG_HEAD = """
@@ -172,8 +173,7 @@ def render(figures: dict, tafeng: dict) -> str:
         discovery_table(goods),
         f"\nThe price of closing a list of twenty with {NEW_LINES} of them:\n",
         price_table(goods),
-        "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew and, but for the last, once "
-        "(benchmarks/ablation.py).\n",
+        "\n## What the parts of the ranker bring\n\nAll goods; each is trained anew (benchmarks/ablation.py).\n",
         ablation_table(figures["ablation"]),
         "\n## Cold households and products\n\nA tenth of the households as if never seen, and all by their "
         "purchases so far; and of those that bought a product new in the shop (docs/decisions/0016-discovery.md) how "

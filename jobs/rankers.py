@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.report import JobReport
+from transforms.pair_features import feature_columns
 from transforms.probability_metrics import probability_metrics
 from transforms.ranking import CODE_VERSION, OF_TARGET, Ranker, RankerParams, calibrate, train
 from warehouse.boosting import MEND, lightgbm_problem
@@ -88,7 +89,8 @@ def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
 
 def _examples(lake: Lake, months: Sequence[str]) -> dict[str, "_Examples"]:
     """The examples of some target months by target; read once."""
-    table = lake.read(RANKER_EXAMPLES, months).toArrow()
+    known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
+    table = lake.read(RANKER_EXAMPLES, months).select(*known, *feature_columns()).toArrow()
     return {target: _Examples(table.filter(pc.equal(table["target"], target))) for target in TARGETS}
 
 

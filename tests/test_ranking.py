@@ -49,7 +49,7 @@ def test_the_same_examples_give_the_same_model(ranker):
 
 
 def test_the_trainings_differ_and_their_scores_are_averaged(ranker):
-    assert len(set(ranker.models)) == PARAMS.seeds > 1
+    assert len(set(ranker.models)) == PARAMS.parts > 1
     features, *_ = examples(3)
     odds = [np.log(each / (1 - each)) for each in (Ranker((model,)).raw(features) for model in ranker.models)]
     assert np.log(ranker.raw(features) / (1 - ranker.raw(features))) == pytest.approx(np.mean(odds, axis=0))

@@ -88,11 +88,10 @@ class DiscoveryParams:
             learning_rate=0.1,
             leaves=15,
             min_examples_a_leaf=100,
-            example_share=1.0,
             feature_share=0.5,
             negative_share=0.2,
             months=2,
-            seeds=1,
+            parts=1,
         )
     )
 
