@@ -1,5 +1,6 @@
 """Affinities: the item model on made-up tastes, and the job's table."""
 
+import shutil
 from datetime import date
 
 import numpy as np
@@ -60,15 +61,15 @@ def test_the_model_does_not_hang_on_the_order_of_rows():
     assert np.array_equal(one.affinities(purchases)[1][order], other.affinities(shuffled)[1])
 
 
-@pytest.fixture
-def settings(tmp_path):
-    return load_settings(home=str(tmp_path), first_month="2017-05")
+def settings_of(home):
+    return load_settings(home=str(home), first_month="2017-05")
 
 
-@pytest.fixture
-def lake(spark, settings):
-    """60 customers of two tastes; products 1 and 2 are of one need, and product 9 was given up by all."""
-    lake = Lake(spark, settings.lake)
+@pytest.fixture(scope="module")
+def built(spark, tmp_path_factory):
+    """The home of :func:`lake`, made once."""
+    home = tmp_path_factory.mktemp("affinity")
+    lake = Lake(spark, settings_of(home).lake)
     types = {0: "Tea", 1: "Milk", 2: "Milk", 3: "Rice", 4: "Soap", 5: "Oil", 9: "Fax paper"}
     sold = [filled(PRODUCTS_TABLE, product_id=f"p{n}", name=f"Product {n}", type=type) for n, type in types.items()]
     replace_all(lake, PRODUCTS_TABLE, sold)
@@ -81,11 +82,32 @@ def lake(spark, settings):
             dates = {"first_ordered_date": long_ago, "last_ordered_date": long_ago if product == 9 else day}
             rows.append(filled(REPLENISHMENT_STATE, **known, **dates))
     write(lake, REPLENISHMENT_STATE, rows, ["2017-05", "2017-06"])
-    return lake
+    return home
 
 
-def test_every_pair_of_an_item_bought_lately_has_affinities(lake, settings):
-    report = affinities.run(lake, settings, ["2017-06"])
+@pytest.fixture(scope="module")
+def june(spark, built, tmp_path_factory):
+    """A lake like :func:`lake` after a first run for June, its settings, and the run's report."""
+    settings = settings_of(tmp_path_factory.mktemp("affinity-june"))
+    shutil.copytree(built, settings.home, dirs_exist_ok=True)
+    lake = Lake(spark, settings.lake)
+    return lake, settings, affinities.run(lake, settings, ["2017-06"])
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+def lake(spark, built, settings):
+    """60 customers of two tastes; products 1 and 2 are of one need, and product 9 was given up by all."""
+    shutil.copytree(built, settings.home, dirs_exist_ok=True)
+    return Lake(spark, settings.lake)
+
+
+def test_every_pair_of_an_item_bought_lately_has_affinities(june):
+    lake, _, report = june
     assert list(report.rows) == ["2017-05", "2017-06"], "the month before is filled in"
     products = {(row.customer_id, row.product_id): row for row in read_affinities(lake, "2017-06", "product").collect()}
     assert {product for _, product in products} == {f"p{n}" for n in range(6)}, "nobody buys the seventh any more"
@@ -96,17 +118,16 @@ def test_every_pair_of_an_item_bought_lately_has_affinities(lake, settings):
     assert ("c0", "Milk") in needs and len(needs) < len(products)
 
 
-def test_a_month_run_again_gives_the_same_affinities(lake, settings):
-    affinities.run(lake, settings, ["2017-06"])
+def test_a_month_run_again_gives_the_same_affinities(june):
+    lake, settings, _ = june
     before = sorted(map(str, lake.read(AFFINITIES).collect()))
     report = affinities.run(lake, settings, ["2017-06"])
     assert list(report.rows) == ["2017-06"], "what is there is not made again"
     assert sorted(map(str, lake.read(AFFINITIES).collect())) == before
 
 
-def test_affinities_see_no_later_month(lake, settings):
-    affinities.run(lake, settings, ["2017-05"])
-    before = sorted(map(str, lake.read(AFFINITIES, ["2017-05"]).collect()))
+def test_affinities_see_no_later_month(lake, settings, june):
+    before = sorted(map(str, june[0].read(AFFINITIES, ["2017-05"]).collect()))
     lake.replace_months(REPLENISHMENT_STATE, lake.read(REPLENISHMENT_STATE, ["2017-06"]).limit(5), ["2017-06"])
     affinities.run(lake, settings, ["2017-05"])
     assert sorted(map(str, lake.read(AFFINITIES, ["2017-05"]).collect())) == before

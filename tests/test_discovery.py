@@ -253,14 +253,20 @@ def goods(lake):
     return lake.spark.createDataFrame(rows, "product_id string, need string, category string, text_hash string")
 
 
-def of_june(lake, settings, **bounds):
-    params = DiscoveryParams(**bounds)
+def of_june(lake, settings):
+    params = DiscoveryParams()
     trees = learn_trees(lake, settings, "2017-06", goods(lake), params)
     return sorted(map(tuple, find_discoveries(lake, settings, "2017-06", goods(lake), trees, params).collect()))
 
 
-def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home, settings):
-    found = of_june(lake, settings, kept=2)
+@pytest.fixture(scope="module")
+def found(spark, built):
+    """What :func:`of_june` finds in :func:`built`."""
+    settings = load_settings(home=built, business_tz="America/New_York")
+    return of_june(Lake(spark, settings.lake), settings)
+
+
+def test_the_trees_learn_from_what_became_of_earlier_proposals(lake, home, found):
     best = {row[0]: row for row in found if row[3] == 1}
     assert [(best[f"late{n}"][1], best[f"late{n}"][4]) for n in (0, 1)] == [
         ("p2", "also_bought"),
@@ -287,13 +293,12 @@ def test_a_product_new_in_the_shop_is_found_by_its_text(lake, home, settings):
     assert np.flatnonzero(stock.shelf.similarity[:, 0]).tolist() == [place, 6]
 
 
-def test_a_later_month_changes_nothing_and_a_re_run_finds_the_same(lake, home, settings):
-    before = of_june(lake, settings)
+def test_a_later_month_changes_nothing_and_a_re_run_finds_the_same(lake, home, settings, found):
     rows = [row_of(REPLENISHMENT_STATE, month="2017-07", customer_id="late0", product_id="p2")]
     write(lake, REPLENISHMENT_STATE, rows, ["2017-07"])
     later = [row_of(PURCHASE_FREQUENCY, month="2017-07", customer_id="late0", product_id="p2")]
     write(lake, PURCHASE_FREQUENCY, later, ["2017-07"])
-    assert of_june(lake, settings) == before
+    assert of_june(lake, settings) == found
 
 
 def test_only_products_bought_lately_may_be_discovered(lake, home, settings):

@@ -367,9 +367,12 @@ def test_no_answer_mixes_versions_during_switches(place: Place, tmp_path: Path):
         with ThreadPoolExecutor(3) as pool:
             try:
                 clients = [pool.submit(ask) for _ in range(3)]
-                for turn in range(20):
+                turn, until = 0, time.monotonic() + 30
+                while turn < 20 or (len(seen) < len(product_of) and time.monotonic() < until):
                     rollback(server.store, list(product_of)[turn % 2])
-                    time.sleep(0.1)
+                    # Uneven, lest a server that looks at even times finds the same version each time.
+                    time.sleep(0.1 + 0.03 * (turn % 5))
+                    turn += 1
             finally:
                 stop.set()
         for client in clients:
