@@ -7,12 +7,10 @@ with ``python -m jobs.rankers --month 2017-08``.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -42,33 +40,27 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
-        examples = _examples(lake, month_range(add_months(month, 1 - params.months), month))
-        taught = {}
-        for target, of_target in examples.items():
-            bought = int(of_target.is_bought.sum())
-            too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
-            if note := unusable or too_few:
-                details[target] = f"{note}: no ranker, the forecast's probability stands"
-            else:
-                taught[target] = of_target
-        earlier = {target: _ranker_before(lake, month, target) for target in taught}
-        # Side by side: one training uses one core.
-        with ThreadPoolExecutor(len(TARGETS)) as pool:
-            jobs = {
-                target: pool.submit(_train, each, earlier[target], OF_TARGET[target]) for target, each in taught.items()
-            }
-            trained = {target: job.result() for target, job in jobs.items()}
-        rankers = [_row(month, target, *trained[target], taught[target]) for target in trained]
-        for target, (_, metrics) in trained.items():
-            months_found = ", ".join(taught[target].months_found)
-            details[target] = {
-                "examples": len(taught[target].is_bought),
-                "training_months": months_found,
-                **metrics,
-            }
+        # One target after the other: each training uses all cores, and one target's examples fill memory enough.
+        taught = {target: _taught(lake, month, target, params, unusable) for target in TARGETS}
+        details |= {target: told for target, (_, told) in taught.items()}
+        rankers = [row for row, _ in taught.values() if row]
         frame = lake.spark.createDataFrame(pa.Table.from_pylist(rankers, schema=arrow_schema(RANKERS)))
         rows[month] = lake.replace_months(RANKERS, frame, [month])
     return JobReport(RANKERS.name, rows, details)
+
+
+def _taught(
+    lake: Lake, month: str, target: str, params: RankerParams, unusable: str | None
+) -> tuple[dict[str, object] | None, object]:
+    """The target's row, None if there is too little to learn from or it is ``unusable``, and what to report of it."""
+    examples = _Examples(_read_examples(lake, month_range(add_months(month, 1 - params.months), month), target))
+    bought = int(examples.is_bought.sum())
+    too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
+    if note := unusable or too_few:
+        return None, f"{note}: no ranker, the forecast's probability stands"
+    ranker, metrics = _train(examples, _ranker_before(lake, month, target), OF_TARGET[target])
+    of_training = {"examples": len(examples.is_bought), "training_months": ", ".join(examples.months_found)}
+    return _row(month, target, ranker, metrics, examples), {**of_training, **metrics}
 
 
 def read_ranker(lake: Lake, month: str, target: str) -> Ranker | None:
@@ -87,11 +79,11 @@ def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
     return Ranker(tuple(row.models), row.slope, row.intercept) if row else None
 
 
-def _examples(lake: Lake, months: Sequence[str]) -> dict[str, "_Examples"]:
-    """The examples of some target months by target; read once."""
+def _read_examples(lake: Lake, months: Sequence[str], target: str) -> pa.Table:
+    """A target's examples of some target months: key, label, weight and features in single precision."""
     known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
-    table = lake.read(RANKER_EXAMPLES, months).select(*known, *feature_columns()).toArrow()
-    return {target: _Examples(table.filter(pc.equal(table["target"], target))) for target in TARGETS}
+    examples = lake.read(RANKER_EXAMPLES, months).where(F.col("target") == target)
+    return examples.select(*known, *feature_columns()).toArrow()
 
 
 class _Examples:
