@@ -15,15 +15,15 @@ from pyspark.sql import functions as F
 from benchmarks.protocol import all_goods
 from jobs.affinities import read_affinities
 from jobs.history import typed_state
-from jobs.rankers import feature_matrix
+from jobs.rankers import Examples, feature_matrix, read_examples
 from jobs.scorecard import bought_in
 from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
 from transforms.pair_features import feature_columns, pair_features, with_affinities
 from transforms.ranking import RankerParams, train
 from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS
-from warehouse.contracts.gold import RANKER_EXAMPLES, REPLENISHMENT_STATE
+from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.lake import Lake, persisted
-from warehouse.months import add_months, month_range
+from warehouse.months import add_months
 from warehouse.settings import Settings
 
 K = 10
@@ -80,7 +80,7 @@ def _month(lake: Lake, settings: Settings, month: str, goods: DataFrame) -> list
     features = with_affinities(known, read_affinities(lake, before, "product"))
     pairs = features.select("customer_id", "product_id", *feature_columns()).toArrow()
     matrix = feature_matrix(pairs)
-    taught = _examples(lake, before)
+    taught = read_examples(lake, before, "product")
     lists = {each.name: _top(lake, pairs, _score(each, taught, matrix)) for each in _variants()}
     rows = []
     with persisted(judge_lists(lists, bought_in(lake, state, goods, month), K)) as judged:
@@ -96,17 +96,8 @@ def _month(lake: Lake, settings: Settings, month: str, goods: DataFrame) -> list
     return rows
 
 
-def _examples(lake: Lake, before: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels and weights of the products' examples that a ranker of the month learns from."""
-    months = month_range(add_months(before, 1 - RankerParams().months), before)
-    table = lake.read(RANKER_EXAMPLES, months).where("target = 'product'").toArrow()
-    table = table.sort_by([(name, "ascending") for name in RANKER_EXAMPLES.key])
-    return feature_matrix(table), table["is_bought"].to_numpy(), table["weight"].to_numpy()
-
-
-def _score(variant: _Variant, taught: tuple[np.ndarray, np.ndarray, np.ndarray], matrix: np.ndarray) -> np.ndarray:
-    features, is_bought, weight = taught
-    ranker = train(_without(features, variant.hidden), is_bought, weight, variant.params)
+def _score(variant: _Variant, taught: Examples, matrix: np.ndarray) -> np.ndarray:
+    ranker = train(_without(taught.features, variant.hidden), taught.is_bought, taught.weight, variant.params)
     return ranker.raw(_without(matrix, variant.hidden))
 
 

@@ -53,7 +53,7 @@ def _taught(
     lake: Lake, month: str, target: str, params: RankerParams, unusable: str | None
 ) -> tuple[dict[str, object] | None, object]:
     """The target's row, None if there is too little to learn from or it is ``unusable``, and what to report of it."""
-    examples = _Examples(_read_examples(lake, month_range(add_months(month, 1 - params.months), month), target))
+    examples = read_examples(lake, month, target)
     bought = int(examples.is_bought.sum())
     too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
     if note := unusable or too_few:
@@ -79,14 +79,7 @@ def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
     return Ranker(tuple(row.models), row.slope, row.intercept) if row else None
 
 
-def _read_examples(lake: Lake, months: Sequence[str], target: str) -> pa.Table:
-    """A target's examples of some target months: key, label, weight and features in single precision."""
-    known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
-    examples = lake.read(RANKER_EXAMPLES, months).where(F.col("target") == target)
-    return examples.select(*known, *feature_columns()).toArrow()
-
-
-class _Examples:
+class Examples:
     """Examples of one target as arrays; the driver holds them all, which the thinning of negatives bounds."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -99,6 +92,14 @@ class _Examples:
         self.features = feature_matrix(table)
 
 
+def read_examples(lake: Lake, month: str, target: str) -> Examples:
+    """What a ranker of the month learns from: examples of ``product`` or ``need`` of the months that end with it."""
+    known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
+    window = month_range(add_months(month, 1 - RankerParams().months), month)
+    examples = lake.read(RANKER_EXAMPLES, window).where(F.col("target") == target)
+    return Examples(examples.select(*known, *feature_columns()).toArrow())
+
+
 def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     """The features of a table in the model's order: ``(rows, len(FEATURE_NAMES))``, float32, NaN where null."""
     matrix = np.empty((table.num_rows, len(FEATURE_NAMES)), dtype=np.float32)
@@ -107,7 +108,7 @@ def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     return matrix
 
 
-def _train(examples: _Examples, earlier: Ranker | None, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
+def _train(examples: Examples, earlier: Ranker | None, params: RankerParams) -> tuple[Ranker, dict[str, float]]:
     """The ranker, calibrated, and how well the one before it foretold the month.
 
     Args:
@@ -128,7 +129,7 @@ def _train(examples: _Examples, earlier: Ranker | None, params: RankerParams) ->
     return calibrate(ranker, raw, is_bought, weight), {name: round(value, 5) for name, value in said.items()}
 
 
-def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: _Examples) -> dict[str, object]:
+def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: Examples) -> dict[str, object]:
     gain = np.sum([booster.feature_importance("gain") for booster in ranker.boosters], axis=0)
     return {
         "month": month,
