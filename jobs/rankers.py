@@ -6,6 +6,7 @@ with ``python -m jobs.rankers --month 2017-08``.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -124,7 +125,7 @@ def _train(examples: Examples, earlier: Ranker | None, params: RankerParams) -> 
     if earlier is None:
         before = ~last
         earlier = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
-    raw = earlier.raw(examples.features[last])
+    raw = earlier.raw(examples.features[last], threads=os.cpu_count() or 1)
     said = probability_metrics(earlier.calibrated(raw), is_bought, weight)
     return calibrate(ranker, raw, is_bought, weight), {name: round(value, 5) for name, value in said.items()}
 

@@ -19,7 +19,7 @@ from warehouse.contracts.features import FEATURE_NAMES
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-CODE_VERSION = "ranker 6"
+CODE_VERSION = "ranker 7"
 """Raise it with every change of the features' meaning or of the training: it is stored with each model."""
 
 _LEAST = 1e-6
@@ -38,17 +38,17 @@ class RankerParams:
 
     rounds: int = 75
     learning_rate: float = 0.12
-    leaves: int = 20
+    leaves: int = 31
     min_examples_a_leaf: int = 200
     feature_share: float = 0.3
     negative_share: float = 0.3
     months: int = 3
     min_bought: int = 200
     seed: int = 1
-    parts: int = 4
+    parts: int = 2
 
 
-OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12, parts=2)}
+OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12)}
 """How the ranker of each target is trained. Needs are fewer and likelier, and gain by more and smaller steps."""
 
 
@@ -67,14 +67,14 @@ class Ranker:
 
         return [lightgbm.Booster(model_str=model) for model in self.models]
 
-    def raw(self, features: np.ndarray) -> np.ndarray:
+    def raw(self, features: np.ndarray, threads: int = 1) -> np.ndarray:
         """Uncalibrated probability, which orders without ties.
 
         Args:
             features: ``(pairs, len(FEATURE_NAMES))``, float32; NaN where unknown.
+            threads: cores to use. One in a task of Spark's, for those are as many as the cores.
         """
-        # One thread a task: the tasks are as many as the cores.
-        scores = [booster.predict(features, num_threads=1, raw_score=True) for booster in self.boosters]
+        scores = [booster.predict(features, num_threads=threads, raw_score=True) for booster in self.boosters]
         return 1.0 / (1.0 + np.exp(-np.mean(scores, axis=0)))
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
