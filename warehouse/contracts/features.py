@@ -4,7 +4,7 @@ One list from which the example table, the model and the docs take names and ord
 ``transforms/pair_features.py``.
 """
 
-from warehouse.contracts.table import DOUBLE, Column
+from warehouse.contracts.table import FLOAT, Column
 
 RANKER_HALF_LIVES_DAYS = (15, 45, 120)
 """Half-lives of purchase counts: what was bought lately, this season and all along, for the ranker to weigh."""
@@ -21,7 +21,7 @@ def need_days_name(half_life_days: int) -> str:
 
 
 def _feature(name: str, unit: str, text: str, nullable: bool = False) -> Column:
-    return Column(name, DOUBLE, text, unit=unit, nullable=nullable)
+    return Column(name, FLOAT, text, unit=unit, nullable=nullable)
 
 
 FEATURES = (
