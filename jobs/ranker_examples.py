@@ -16,7 +16,7 @@ from jobs.history import typed_state
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from transforms.needs import as_needs, need
-from transforms.pair_features import label_examples, pair_features, with_affinities
+from transforms.pair_features import feature_columns, label_examples, pair_features, with_affinities
 from transforms.ranking import RankerParams
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES
 from warehouse.contracts.silver import PRODUCTS_TABLE
@@ -52,9 +52,11 @@ def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams)
     needs = bought.select("customer_id", F.col("need").alias("product_id")).distinct()
     of_target = []
     for target, items, of_month in (("product", state, bought), ("need", as_needs(state), needs)):
-        features = with_affinities(pair_features(items), read_affinities(lake, before, target))
-        examples = label_examples(features, of_month, params.negative_share, params.seed)
-        of_target.append(examples.withColumn("target", F.lit(target)))
+        examples = label_examples(pair_features(items), of_month, params.negative_share, params.seed)
+        # After the thinning: most rows need no look at their affinities.
+        examples = with_affinities(examples, read_affinities(lake, before, target))
+        known = (F.lit(target).alias("target"), "customer_id", F.col("product_id").alias("item"), "is_bought", "weight")
+        of_target.append(examples.select(*known, *feature_columns()))
     rows = of_target[0].unionByName(of_target[1]).withColumn("month", F.lit(month))
     return lake.replace_months(RANKER_EXAMPLES, rows, [month])
 

@@ -167,11 +167,11 @@ def test_examples_are_labelled_by_the_month_after_and_thinned_with_weights(spark
     ]
     frequency = monthly_frequency(lines_of(spark, june), FrequencyParams()).where("orders > 0")
     everything = label_examples(frame, frequency, 1.0, seed=1).collect()
-    labels = {(row.customer_id, row["item"]): row.is_bought for row in everything}
+    labels = {(row.customer_id, row.product_id): row.is_bought for row in everything}
     assert labels == {pair: pair == ("anna", "milk") for pair in labels}, "a return is no purchase"
     assert len(labels) == 4, "who bought for the first time has no features"
     nothing = label_examples(frame, frequency, 1e-9, seed=1).collect()
-    assert [(row["item"], row.weight) for row in nothing] == [("milk", 1.0)]
+    assert [(row.product_id, row.weight) for row in nothing] == [("milk", 1.0)]
     assert {row.weight for row in everything} == {1.0}
 
 

@@ -136,14 +136,12 @@ def feature_columns() -> list[Column]:
 def label_examples(features: DataFrame, bought: DataFrame, negative_share: float, seed: int) -> DataFrame:
     """Training examples: every item that was bought in the month after, and a share of those that were not.
 
-    Shape: in, all features at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in M;
-    out, one row an item kept: ``customer_id``, ``item``, ``is_bought``, ``weight`` (1, or 1 / ``negative_share``) and
-    the features. The share is taken by a hash of the pair, so that a re-run keeps the same rows.
+    Shape: in, what is known of each pair at the end of M-1, and one row a (``customer_id``, ``product_id``) bought in
+    M; out, the pairs kept with ``is_bought`` and ``weight`` (1, or 1 / ``negative_share``). The share is taken by a
+    hash of the pair, so that a re-run keeps the same rows.
     """
     labelled = features.join(bought.select(*PAIR, F.lit(True).alias("is_bought")), on=list(PAIR), how="left")
-    kept = thin(labelled, negative_share, hashed(*PAIR, F.lit(seed)))
-    item = F.col("product_id").alias("item")
-    return kept.select("customer_id", item, "is_bought", "weight", *FEATURE_NAMES)
+    return thin(labelled, negative_share, hashed(*PAIR, F.lit(seed)))
 
 
 def _of_pair(end: Column) -> dict[str, Column]:
