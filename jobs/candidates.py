@@ -1,10 +1,10 @@
 """State, affinities, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.affinities import read_affinities
@@ -19,7 +19,7 @@ from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason
 from transforms.needs import as_needs, cohere, need_probabilities
 from transforms.pair_features import feature_columns, pair_features, with_affinities
 from transforms.ranking import Ranker
-from transforms.replenishment import PAIR, ForecastParams, forecast
+from transforms.replenishment import ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
@@ -116,7 +116,8 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     if ranker is None:
         return history.select(*wanted)
     known = with_affinities(history, read_affinities(lake, month, "product"))
-    return _ranked(known.select(*wanted, *feature_columns()), ranker)
+    said = {"score": F.col("said.score"), "probability": F.col("said.probability")}
+    return known.withColumn("said", _said_by(ranker)).withColumns(said).select(*wanted)
 
 
 def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) -> DataFrame:
@@ -133,23 +134,28 @@ def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) 
         return need_probabilities(history).withColumn("need_score", F.col("need_probability"))
     needs = pair_features(as_needs(typed_state(lake, settings, month)))
     known = with_affinities(needs, read_affinities(lake, month, "need"))
-    blank = {"score": F.lit(0.0), "probability": F.lit(0.0)}
-    scored = _ranked(known.withColumns(blank).select(*PAIR, *blank, *feature_columns()), ranker)
-    return scored.toDF("customer_id", "need", "need_score", "need_probability")
+    said = _said_by(ranker)
+    return known.withColumn("said", said).select(
+        "customer_id",
+        F.col("product_id").alias("need"),
+        F.col("said.score").alias("need_score"),
+        F.col("said.probability").alias("need_probability"),
+    )
 
 
-def _ranked(history: DataFrame, ranker: Ranker) -> DataFrame:
-    """The history with the ranker's score and probability; each task scores the customers it holds."""
-    kept = [name for name in history.columns if name not in FEATURE_NAMES]
+def _said_by(ranker: Ranker) -> Column:
+    """The ranker's ``score`` and ``probability`` of a row with the features; each task asks it for the rows it holds.
 
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            raw = ranker.raw(feature_matrix(batch))
-            columns = {name: batch.column(name) for name in kept}
-            columns |= {"score": pa.array(raw), "probability": pa.array(ranker.calibrated(raw))}
-            yield pa.RecordBatch.from_pydict(columns)
+    Only the features move to Python and back come two numbers; all else stays where it is.
+    """
 
-    return history.mapInArrow(score, history.select(*kept).schema)
+    @F.arrow_udf("score double, probability double")
+    def said(*features: pa.Array) -> pa.Array:
+        raw = ranker.raw(feature_matrix(pa.RecordBatch.from_arrays(list(features), list(FEATURE_NAMES))))
+        return pa.StructArray.from_arrays([pa.array(raw), pa.array(ranker.calibrated(raw))], ["score", "probability"])
+
+    # Spark may compute what it takes for deterministic once for each use.
+    return said.asNondeterministic()(*feature_columns())
 
 
 def _neighbours(lake: Lake, settings: Settings, month: str, anchor_items: DataFrame) -> DataFrame:
