@@ -8,6 +8,7 @@ and changes nothing.
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
@@ -61,10 +62,14 @@ def _settings() -> Settings:
 
 
 def _run_steps(settings: Settings, instance: dg.DagsterInstance, steps: Sequence[Sequence[str]]) -> bool:
-    for months in steps:
-        print(land(settings, months).line(), flush=True)
-        if not run_months(instance, months, single_run=len(months) > 1):
-            return False
+    with ThreadPoolExecutor(1) as pool:
+        # The engine starts while the first files are written.
+        engine = pool.submit(start_session, settings)
+        for months in steps:
+            print(land(settings, months).line(), flush=True)
+            engine.result()
+            if not run_months(instance, months, single_run=len(months) > 1):
+                return False
     return True
 
 
