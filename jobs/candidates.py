@@ -117,7 +117,7 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
         return history.select(*wanted)
     known = with_affinities(history, read_affinities(lake, month, "product"))
     said = {"score": F.col("said.score"), "probability": F.col("said.probability")}
-    return known.withColumn("said", _said_by(ranker)).withColumns(said).select(*wanted)
+    return known.withColumn("said", said_by(ranker)).withColumns(said).select(*wanted)
 
 
 def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) -> DataFrame:
@@ -134,8 +134,7 @@ def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) 
         return need_probabilities(history).withColumn("need_score", F.col("need_probability"))
     needs = pair_features(as_needs(typed_state(lake, settings, month)))
     known = with_affinities(needs, read_affinities(lake, month, "need"))
-    said = _said_by(ranker)
-    return known.withColumn("said", said).select(
+    return known.withColumn("said", said_by(ranker)).select(
         "customer_id",
         F.col("product_id").alias("need"),
         F.col("said.score").alias("need_score"),
@@ -143,10 +142,11 @@ def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) 
     )
 
 
-def _said_by(ranker: Ranker) -> Column:
-    """The ranker's ``score`` and ``probability`` of a row with the features; each task asks it for the rows it holds.
+def said_by(ranker: Ranker) -> Column:
+    """The ranker's ``score`` and ``probability`` of a row with the features, as a struct.
 
-    Only the features move to Python and back come two numbers; all else stays where it is.
+    Each task asks it for the rows that it holds. Only the features move to Python, and two numbers come back; all else
+    stays where it is.
     """
 
     @F.arrow_udf("score double, probability double")

@@ -4,9 +4,11 @@ from datetime import date
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs import ranker_examples, rankers
+from jobs.candidates import said_by
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
 from transforms.ranking import Ranker, RankerParams, calibrate, train
 from warehouse.contracts.features import FEATURE_NAMES
@@ -59,6 +61,19 @@ def test_a_missing_value_is_no_error(ranker):
     features, *_ = examples(3)
     features[:, 0] = np.nan
     assert np.isfinite(ranker.raw(features)).all()
+
+
+def test_tasks_say_what_the_ranker_says(spark, ranker):
+    features, *_ = examples(3)
+    features[:50, 1] = np.nan
+    calibrated = Ranker(ranker.models, slope=0.5, intercept=-1.0)
+    columns = {name: pa.array(features[:, place], from_pandas=True) for place, name in enumerate(FEATURE_NAMES)}
+    frame = spark.createDataFrame(pa.table({"row": np.arange(len(features)), **columns}))
+    said = frame.repartition(3).select("row", said_by(calibrated).alias("said"))
+    said = said.orderBy("row").select("said.*").toArrow()
+    raw = ranker.raw(features)
+    assert said["score"].to_numpy() == pytest.approx(raw)
+    assert said["probability"].to_numpy() == pytest.approx(calibrated.calibrated(raw))
 
 
 def test_calibration_mends_probabilities_and_keeps_their_order(ranker):
