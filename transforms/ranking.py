@@ -19,7 +19,7 @@ from warehouse.contracts.features import FEATURE_NAMES
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-CODE_VERSION = "ranker 7"
+CODE_VERSION = "ranker 6"
 """Raise it with every change of the features' meaning or of the training: it is stored with each model."""
 
 _LEAST = 1e-6
@@ -38,17 +38,17 @@ class RankerParams:
 
     rounds: int = 75
     learning_rate: float = 0.12
-    leaves: int = 31
+    leaves: int = 20
     min_examples_a_leaf: int = 200
     feature_share: float = 0.3
     negative_share: float = 0.3
     months: int = 3
     min_bought: int = 200
     seed: int = 1
-    parts: int = 2
+    parts: int = 4
 
 
-OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12)}
+OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12, parts=2)}
 """How the ranker of each target is trained. Needs are fewer and likelier, and gain by more and smaller steps."""
 
 
