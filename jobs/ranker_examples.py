@@ -16,8 +16,9 @@ from jobs.history import typed_state
 from jobs.report import JobReport
 from transforms.catalogue import as_of_end_of
 from transforms.needs import as_needs, need
-from transforms.pair_features import feature_columns, label_examples, pair_features, with_affinities
+from transforms.pair_features import label_examples, pair_features, with_affinities
 from transforms.ranking import RankerParams
+from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES
 from warehouse.contracts.silver import PRODUCTS_TABLE
 from warehouse.lake import Lake
@@ -56,7 +57,7 @@ def _run_month(lake: Lake, settings: Settings, month: str, params: RankerParams)
         # After the thinning: most rows need no look at their affinities.
         examples = with_affinities(examples, read_affinities(lake, before, target))
         known = (F.lit(target).alias("target"), "customer_id", F.col("product_id").alias("item"), "is_bought", "weight")
-        of_target.append(examples.select(*known, *feature_columns()))
+        of_target.append(examples.select(*known, *FEATURE_NAMES))
     rows = of_target[0].unionByName(of_target[1]).withColumn("month", F.lit(month))
     return lake.replace_months(RANKER_EXAMPLES, rows, [month])
 

@@ -17,7 +17,6 @@ from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.report import JobReport
-from transforms.pair_features import feature_columns
 from transforms.probability_metrics import probability_metrics
 from transforms.ranking import CODE_VERSION, OF_TARGET, Ranker, RankerParams, calibrate, train
 from warehouse.boosting import MEND, lightgbm_problem
@@ -54,11 +53,13 @@ def _taught(
     lake: Lake, month: str, target: str, params: RankerParams, unusable: str | None
 ) -> tuple[dict[str, object] | None, object]:
     """The target's row, None if there is too little to learn from or it is ``unusable``, and what to report of it."""
+    no_ranker = "no ranker, the forecast's probability stands"
+    if unusable:
+        return None, f"{unusable}: {no_ranker}"
     examples = read_examples(lake, month, target)
     bought = int(examples.is_bought.sum())
-    too_few = f"{bought} purchases are too few to learn from" if bought < params.min_bought else None
-    if note := unusable or too_few:
-        return None, f"{note}: no ranker, the forecast's probability stands"
+    if bought < params.min_bought:
+        return None, f"{bought} purchases are too few to learn from: {no_ranker}"
     ranker, metrics = _train(examples, _ranker_before(lake, month, target), OF_TARGET[target])
     of_training = {"examples": len(examples.is_bought), "training_months": ", ".join(examples.months_found)}
     return _row(month, target, ranker, metrics, examples), {**of_training, **metrics}
@@ -98,7 +99,7 @@ def read_examples(lake: Lake, month: str, target: str) -> Examples:
     known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
     window = month_range(add_months(month, 1 - RankerParams().months), month)
     examples = lake.read(RANKER_EXAMPLES, window).where(F.col("target") == target)
-    return Examples(examples.select(*known, *feature_columns()).toArrow())
+    return Examples(examples.select(*known, *FEATURE_NAMES).toArrow())
 
 
 def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
