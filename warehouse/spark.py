@@ -46,6 +46,12 @@ _EVERYWHERE = {
 
 _LOCAL = {
     "spark.ui.enabled": "false",
+    # What a UI would show of past queries is neither drawn up at length nor kept: a month's plans fill the heap.
+    "spark.sql.ui.explainMode": "simple",
+    "spark.sql.ui.retainedExecutions": "5",
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.ui.retainedTasks": "200",
     # Shuffles stay in the page cache: compressing them costs more than it saves.
     "spark.shuffle.compress": "false",
     # Nor is there a point in packing what a job keeps for its own next step.
