@@ -51,6 +51,8 @@ def run(*command: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[st
     return subprocess.run(program, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=1500, check=False)
 
 
+# Of the tests alone: whichever comes first waits for the server to be built.
+@pytest.mark.timeout(60, func_only=True)
 class TestErrors:
     """What a person sees who starts a job: status 1 and one line, before Spark starts."""
 
@@ -65,25 +67,20 @@ class TestErrors:
 
         return start
 
-    @pytest.mark.timeout(60, func_only=True)
     def test_wrong_credentials(self, told):
         assert "does not accept the AWS credentials in use (SignatureDoesNotMatch)" in told(AWS_SECRET_ACCESS_KEY="no")
 
-    @pytest.mark.timeout(60, func_only=True)
     def test_unknown_credentials(self, told):
         assert "does not accept the AWS credentials in use" in told(AWS_ACCESS_KEY_ID="nobody")
 
-    @pytest.mark.timeout(60, func_only=True)
     def test_a_missing_bucket(self, told):
         text = told(REPLENISH_LAKE_URI="s3://nowhere/lake")
         assert "REPLENISH_LAKE_URI is 's3://nowhere/lake'" in text
         assert "has no bucket 'nowhere'. Create it" in text
 
-    @pytest.mark.timeout(60, func_only=True)
     def test_an_endpoint_where_nobody_is(self, told):
         assert "http://127.0.0.1:9 does not answer" in told(REPLENISH_S3_ENDPOINT="http://127.0.0.1:9")
 
-    @pytest.mark.timeout(60, func_only=True)
     def test_the_doctor_says_the_same(self, s3, tmp_path):
         env = environment(s3, home(tmp_path / "home"), landing_uri="s3://nowhere/landing")
         done = run("-m", "warehouse.doctor", "--json", env=env)
