@@ -24,7 +24,6 @@ def describe(business_tz: str) -> dict[str, str]:
         **_products(source, catalogue, products),
         **_customers(source),
         **_interactions(source, business_tz),
-        **_promotions(source, business_tz),
     }
 
 
@@ -113,14 +112,4 @@ def _interactions(source: CompleteJourney, business_tz: str) -> dict[str, str]:
     return {
         **{f"interactions: {kind}": f"{number:,}" for kind, number in sorted(kinds.items())},
         "interactions: before 2017-01 (campaigns that began in 2016)": f"{before:,}",
-    }
-
-
-def _promotions(source: CompleteJourney, business_tz: str) -> dict[str, str]:
-    stores = source.table("promotions", ["store_id"])["store_id"]
-    rows = sum(table.num_rows for _, table in source.promotions(range(1, 54), business_tz))
-    return {
-        "promotions: rows by product, shop and week": f"{len(stores):,}",
-        "promotions: shops": f"{pc.count_distinct(stores).as_py():,}",
-        "promotions: product-weeks": f"{rows:,}",
     }

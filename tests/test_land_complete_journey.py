@@ -17,9 +17,7 @@ from transforms.complete_journey import (
     first_month_prices,
     interaction_rows,
     order_lines,
-    promoted_products,
     start_of_day,
-    week_start,
 )
 from transforms.product_names import known_words, product_name, readable, readable_size
 from warehouse.contracts.landing import DATASETS
@@ -160,49 +158,6 @@ def test_a_day_begins_in_the_business_time_zone() -> None:
     assert start_of_day(date(2017, 7, 1), "UTC") == datetime(2017, 7, 1, tzinfo=UTC)
 
 
-def test_the_weeks_of_promotions_are_the_weeks_of_the_transactions() -> None:
-    lines = CompleteJourney().all_transactions
-    times = lines["transaction_timestamp"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "America/New_York"))
-    days = pc.cast(pc.local_timestamp(times), pa.date32())
-    spans = pa.table({"week": lines["week"], "day": days}).group_by("week").aggregate([("day", "min"), ("day", "max")])
-    assert spans.num_rows == 53
-    for row in spans.to_pylist():
-        next_start = week_start(row["week"] + 1)
-        assert week_start(row["week"]) <= row["day_min"] <= row["day_max"] < next_start
-
-
-def test_promotions_count_distinct_shops_of_a_product_and_week(landed: dict[str, pa.Table]) -> None:
-    rows = pa.table(
-        {
-            "product_id": [5, 5, 5, 9],
-            "store_id": [1, 1, 2, 1],
-            "is_displayed": [True, True, False, False],
-            "is_mailed": [False, True, True, True],
-        }
-    )
-    counted = promoted_products(2, rows, "America/New_York").to_pylist()
-    starts = datetime(2017, 1, 2, 5, tzinfo=UTC)
-    assert counted == [
-        {"product_id": "5", "week_start_date": starts, "display_stores": 1, "mailer_stores": 2},
-        {"product_id": "9", "week_start_date": starts, "display_stores": 0, "mailer_stores": 1},
-    ]
-    weeks = landed["promotions"]["week_start_date"].unique()
-    assert len(weeks) == 53
-
-
-def test_promotions_agree_with_a_plain_count_of_one_week(landed: dict[str, pa.Table], source: CompleteJourney) -> None:
-    week = pq.read_table(source.folder / "promotions.parquet", filters=[("week", "=", 30)]).to_pandas()
-    bought = set(source.transactions["product_id"].to_pylist())
-    week = week[week.product_id.isin(bought)]
-    starts = pa.scalar(start_of_day(week_start(30), "America/New_York"))
-    got = landed["promotions"].filter(pc.equal(landed["promotions"]["week_start_date"], starts)).to_pandas()
-    got = got.set_index(got.product_id.astype(int))
-    for column, place in (("display_stores", "display_location"), ("mailer_stores", "mailer_location")):
-        plain = week[week[place] != "0"].groupby("product_id").store_id.nunique().reindex(got.index, fill_value=0)
-        assert (got[column] == plain).all() and plain.sum() > 0
-    assert set(got.index) == set(week.product_id)
-
-
 def test_fuel_coupons_and_other_non_goods_are_not_subscribable(landed: dict[str, pa.Table]) -> None:
     for place in (
         ("FUEL", "COUPON/MISC ITEMS", "GASOLINE-REG UNLEADED"),
@@ -318,19 +273,19 @@ def test_a_landing_that_breaks_off_leaves_no_file(settings: Settings) -> None:
 
     def break_off(stream: pa.NativeFile) -> None:
         stream.write(b"PAR1 half a file")
-        visible = list_files(filesystem, DATASETS["promotions"], settings.landing)
+        visible = list_files(filesystem, DATASETS["interactions"], settings.landing)
         assert visible == [], "a reader sees the file before it is whole"
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_whole(filesystem, "promotions/2017-01.parquet", break_off)
-    assert filesystem.get_file_info(pafs.FileSelector("promotions")) == []
+        write_whole(filesystem, "interactions/2017-01.parquet", break_off)
+    assert filesystem.get_file_info(pafs.FileSelector("interactions")) == []
 
 
 def test_in_an_object_store_a_file_is_there_whole_or_not_at_all() -> None:
     filesystem = pafs._MockFileSystem()
-    filesystem.create_dir("promotions")
-    path = "promotions/2017-01.parquet"
+    filesystem.create_dir("interactions")
+    path = "interactions/2017-01.parquet"
 
     def break_off(stream: pa.NativeFile) -> None:
         stream.write(b"PAR1 half a file")
@@ -338,9 +293,9 @@ def test_in_an_object_store_a_file_is_there_whole_or_not_at_all() -> None:
 
     with pytest.raises(OSError, match="no memory"):
         write_whole(filesystem, path, break_off)
-    assert filesystem.get_file_info(pafs.FileSelector("promotions")) == []
+    assert filesystem.get_file_info(pafs.FileSelector("interactions")) == []
     write_whole(filesystem, path, lambda stream: stream.write(b"PAR1 all of it"))
-    assert [info.path for info in filesystem.get_file_info(pafs.FileSelector("promotions"))] == [path]
+    assert [info.path for info in filesystem.get_file_info(pafs.FileSelector("interactions"))] == [path]
     with filesystem.open_input_file(path) as stream:
         assert stream.read() == b"PAR1 all of it"
 

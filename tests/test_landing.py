@@ -2,13 +2,14 @@
 
 import gzip
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from warehouse.contracts.landing import DATASETS, ORDERS, PRODUCTS
+from warehouse.contracts.landing import INTERACTIONS, ORDERS, PRODUCTS
 from warehouse.errors import MissingDataset
 from warehouse.files import open_filesystem
 from warehouse.landing import LandedFile, list_files, read_rows
@@ -125,7 +126,7 @@ def test_a_missing_dataset_says_where_it_was_looked_for_and_what_belongs_there(t
 
 
 def test_an_optional_dataset_may_be_missing(tmp_path):
-    assert list_files(open_filesystem(str(tmp_path)), DATASETS["promotions"], str(tmp_path)) == []
+    assert list_files(open_filesystem(str(tmp_path)), replace(INTERACTIONS, required=False), str(tmp_path)) == []
 
 
 def test_arrow_dictionaries_and_naive_times(tmp_path):

@@ -6,7 +6,7 @@ Each mapping and its source is told in ``docs/data.md``. Not here: reading the p
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.product_names import known_words, product_name, readable, readable_size
-from warehouse.contracts.landing import CUSTOMERS, INTERACTIONS, ORDERS, PRODUCTS, PROMOTIONS, Dataset
+from warehouse.contracts.landing import CUSTOMERS, INTERACTIONS, ORDERS, PRODUCTS, Dataset
 from warehouse.contracts.table import INT, STRING, TIMESTAMP, USD
 
 AS_OF_YEAR = 2017
 _AGE_BANDS = {"19-24": (19, 24), "25-34": (25, 34), "35-44": (35, 44), "45-54": (45, 54), "55-64": (55, 64)}
-_FIRST_MONDAY = date(2017, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -242,35 +241,6 @@ def interaction_rows(redemptions: pa.Table, campaigns: pa.Table, descriptions: p
     ]
     schema = pa.schema([(column.name, column.type) for column in INTERACTIONS.columns])
     return pa.Table.from_pylist(rows, schema=schema)
-
-
-def promoted_products(week: int, promotions: pa.Table, business_tz: str) -> pa.Table:
-    """One ``promotions`` row a product promoted in the week, sorted by product; counts are distinct shops.
-
-    Args:
-        week: the package's week number.
-        promotions: ``product_id, store_id, is_displayed, is_mailed`` of that week.
-        business_tz: IANA zone in which the week begins.
-    """
-    products, index = np.unique(promotions["product_id"].to_numpy(), return_inverse=True)
-    stores = promotions["store_id"].to_numpy()
-    columns = {
-        "product_id": pa.array(products).cast(STRING),
-        "week_start_date": pa.repeat(pa.scalar(start_of_day(week_start(week), business_tz), TIMESTAMP), len(products)),
-        "display_stores": _distinct_stores(index, stores, promotions["is_displayed"].to_numpy(), len(products)),
-        "mailer_stores": _distinct_stores(index, stores, promotions["is_mailed"].to_numpy(), len(products)),
-    }
-    return _landing_table(PROMOTIONS, columns, len(products))
-
-
-def _distinct_stores(index: np.ndarray, stores: np.ndarray, mask: np.ndarray, products: int) -> pa.Array:
-    pairs = np.unique(index[mask] * 100_000 + stores[mask])
-    return pa.array(np.bincount(pairs // 100_000, minlength=products), INT)
-
-
-def week_start(week: int) -> date:
-    """First day of the package's week: weeks begin on Mondays; week 1 is Sunday 2017-01-01 alone."""
-    return date(AS_OF_YEAR, 1, 1) if week == 1 else _FIRST_MONDAY + timedelta(days=7 * (week - 2))
 
 
 def start_of_day(day: date, business_tz: str) -> datetime:

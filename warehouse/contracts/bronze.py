@@ -3,7 +3,7 @@
 Bronze keeps duplicates and corrections as they came. Cleaning is the silver layer's.
 """
 
-from warehouse.contracts.landing import CUSTOMERS, INTERACTIONS, ORDERS, PRODUCTS, PROMOTIONS, Dataset
+from warehouse.contracts.landing import CUSTOMERS, INTERACTIONS, ORDERS, PRODUCTS, Dataset
 from warehouse.contracts.table import INT, LONG, STRING, STRINGS, TIMESTAMP, Column, Table
 
 STAGES = ("bronze", "silver")
@@ -48,7 +48,6 @@ ORDERS_TABLE = _bronze(ORDERS)
 INTERACTIONS_TABLE = _bronze(INTERACTIONS)
 PRODUCTS_TABLE = _bronze(PRODUCTS)
 CUSTOMERS_TABLE = _bronze(CUSTOMERS)
-PROMOTIONS_TABLE = _bronze(PROMOTIONS)
 
 LANDING_FILES = Table(
     name="bronze/landing_files",
@@ -93,6 +92,6 @@ QUARANTINE = Table(
 
 BY_DATASET = {
     table.name.removeprefix("bronze/"): table
-    for table in (ORDERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE, CUSTOMERS_TABLE, PROMOTIONS_TABLE)
+    for table in (ORDERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE, CUSTOMERS_TABLE)
 }
 TABLES = (*BY_DATASET.values(), LANDING_FILES, QUARANTINE)

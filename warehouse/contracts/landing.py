@@ -158,18 +158,4 @@ CUSTOMERS = Dataset(
     ),
 )
 
-PROMOTIONS = Dataset(
-    name="promotions",
-    text="One row a product and week in which it was promoted.",
-    key=("product_id", "week_start_date"),
-    event_time="week_start_date",
-    required=False,
-    columns=(
-        Column("product_id", STRING, "product"),
-        Column("week_start_date", TIMESTAMP, "first day of the week", unit="UTC"),
-        Column("display_stores", INT, "shops with a display", unit="shops", minimum=0),
-        Column("mailer_stores", INT, "shops whose mailer shows it", unit="shops", minimum=0),
-    ),
-)
-
-DATASETS = {dataset.name: dataset for dataset in (ORDERS, INTERACTIONS, PRODUCTS, CUSTOMERS, PROMOTIONS)}
+DATASETS = {dataset.name: dataset for dataset in (ORDERS, INTERACTIONS, PRODUCTS, CUSTOMERS)}
