@@ -7,7 +7,6 @@ import dagster as dg
 from assets.factory import asset_key, monthly_asset
 from assets.partitions import months_before
 from jobs import (
-    affinities,
     candidates,
     copurchase,
     customer_profiles,
@@ -22,7 +21,7 @@ from jobs import (
     scorecard,
 )
 from transforms.discovery import DiscoveryParams
-from transforms.ranking import RankerParams
+from transforms.ranking import MOST_MONTHS
 from warehouse.contracts import gold, silver, vectors
 from warehouse.contracts.table import Table
 from warehouse.settings import load_settings
@@ -91,23 +90,12 @@ DECISIONS = [
         kinds=_SPARK,
     ),
     monthly_asset(
-        gold.AFFINITIES,
-        affinities.run,
-        description=f"{gold.AFFINITIES.text} Fills in the months before it that a ranker learns from.",
-        deps=[
-            _on(gold.REPLENISHMENT_STATE, months_before(RankerParams().months, including_this=True)),
-            _on(silver.PRODUCTS_TABLE),
-        ],
-        kinds=_SPARK,
-    ),
-    monthly_asset(
         gold.RANKER_EXAMPLES,
         ranker_examples.run,
         description=f"{gold.RANKER_EXAMPLES.text} Fills in the months before it that a ranker learns from.",
         deps=[
             _on(gold.PURCHASE_FREQUENCY),
-            _on(gold.REPLENISHMENT_STATE, months_before(RankerParams().months, including_this=False)),
-            _on(gold.AFFINITIES, months_before(RankerParams().months, including_this=False)),
+            _on(gold.REPLENISHMENT_STATE, months_before(MOST_MONTHS, including_this=False)),
             _on(silver.PRODUCTS_TABLE),
         ],
         kinds=_SPARK,
@@ -117,7 +105,7 @@ DECISIONS = [
         rankers.run,
         description=f"{gold.RANKERS.text} A re-run gives the same model.",
         deps=[
-            _on(gold.RANKER_EXAMPLES, months_before(RankerParams().months - 1, including_this=True)),
+            _on(gold.RANKER_EXAMPLES, months_before(MOST_MONTHS - 1, including_this=True)),
             _on(gold.RANKERS, months_before(1, including_this=False)),
         ],
         kinds=frozenset({"lightgbm", "deltalake", "gold"}),
@@ -130,7 +118,6 @@ DECISIONS = [
             _on(gold.REPLENISHMENT_STATE),
             _on(gold.PURCHASE_FREQUENCY),
             _on(gold.COPURCHASE),
-            _on(gold.AFFINITIES),
             _on(gold.RANKERS),
             _on(silver.INTERACTIONS_TABLE, months_before(_DISMISSAL_MONTHS, including_this=True)),
             _on(vectors.PRODUCT_EMBEDDINGS),

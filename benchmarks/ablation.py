@@ -13,13 +13,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks.protocol import all_goods
-from jobs.affinities import read_affinities
 from jobs.history import typed_state
 from jobs.rankers import Examples, feature_matrix, read_examples
 from jobs.scorecard import bought_in
 from transforms.metrics import judge_lists, mean_metrics, paired_differences, rank_by
-from transforms.pair_features import feature_columns, pair_features, with_affinities
-from transforms.ranking import RankerParams, train
+from transforms.pair_features import feature_columns, pair_features
+from transforms.ranking import OF_TARGET, RankerParams, train
 from warehouse.contracts.features import FEATURE_NAMES, RANKER_HALF_LIVES_DAYS
 from warehouse.contracts.gold import REPLENISHMENT_STATE
 from warehouse.lake import Lake, persisted
@@ -31,10 +30,7 @@ WHOLE = "all features"
 GROUPS = {
     "without the pair's": "pair_",
     "without the need's": "need_",
-    "without the customer's": "customer_",
     "without the product's": "product_",
-    "without the type's": "type_",
-    "without affinities": "pair_affinity",
 }
 """Variant → prefix of the features that it does without."""
 
@@ -49,7 +45,7 @@ class _Variant:
 
 
 def _variants() -> list[_Variant]:
-    params = RankerParams()
+    params = OF_TARGET["product"]
     found = [_Variant(WHOLE, (), params)]
     for name, prefix in GROUPS.items():
         hidden = tuple(place for place, feature in enumerate(FEATURE_NAMES) if feature.startswith(prefix))
@@ -58,7 +54,6 @@ def _variants() -> list[_Variant]:
     others = tuple(place for place, feature in enumerate(FEATURE_NAMES) if not feature.endswith(counts))
     found.append(_Variant("decayed counts alone", others, params))
     found.append(_Variant("trees that see all features", (), replace(params, feature_share=1.0)))
-    found.append(_Variant("one training", (), replace(params, parts=1)))
     return found
 
 
@@ -76,11 +71,11 @@ def measure_ablation(lake: Lake, settings: Settings, months: Sequence[str]) -> l
 def _month(lake: Lake, settings: Settings, month: str, goods: DataFrame) -> list[dict[str, object]]:
     before = add_months(month, -1)
     state = lake.require_months(REPLENISHMENT_STATE, [before])
-    known = pair_features(typed_state(lake, settings, before)).join(goods, "product_id", "left_semi")
-    features = with_affinities(known, read_affinities(lake, before, "product"))
+    known = pair_features(typed_state(lake, settings, before), OF_TARGET["product"].most)
+    features = known.join(goods, "product_id", "left_semi")
     pairs = features.select("customer_id", "product_id", *feature_columns()).toArrow()
     matrix = feature_matrix(pairs)
-    taught = read_examples(lake, before, "product")
+    taught = read_examples(lake, before)["product"]
     lists = {each.name: _top(lake, pairs, _score(each, taught, matrix)) for each in _variants()}
     rows = []
     with persisted(judge_lists(lists, bought_in(lake, state, goods, month), K)) as judged:

@@ -1,7 +1,7 @@
 """What the ranker's month costs with 1, 3 and 10 times the households: ``python -m benchmarks.households``.
 
 The demo's state of 2017-11 is written again and again under other customer ids, with jitter in counts and dates, into
-a lake of its own; timed are the affinities of the month and the scoring of all pairs (features, two rankers) as the
+a lake of its own; timed is the scoring of what households bought most (features, two rankers) as the
 candidates' job does it, warm, the best of three. Writes ``benchmarks/results/households.json``: seconds, and seconds
 for a thousand households, which stay level where the cost is linear.
 """
@@ -9,13 +9,11 @@ for a thousand households, which stay level where the cost is linear.
 import json
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs import affinities
 from jobs.candidates import score_history, score_needs
 from jobs.cli import exit_on_error
 from transforms.thinning import hashed
@@ -55,12 +53,12 @@ def replicated(state: DataFrame, times: int) -> DataFrame:
 def measure(lake: Lake, settings: Settings, times: int) -> dict[str, float]:
     """Households, pairs, and the seconds that scoring them took."""
     with tempfile.TemporaryDirectory() as folder:
-        larger = replace(lake, uri=folder, _known=set())
+        larger = Lake(lake.spark, folder)
         for table in (PRODUCTS_TABLE, CUSTOMERS_TABLE):
             larger.replace_all(table, lake.read(table))
         larger.replace_months(RANKERS, lake.require_months(RANKERS, [MONTH]), [MONTH])
         state = replicated(lake.require_months(REPLENISHMENT_STATE, [MONTH]), times)
-        pairs = larger.replace_months(REPLENISHMENT_STATE, state, [MONTH])
+        pairs = larger.replace_months(REPLENISHMENT_STATE, state, [MONTH]).rows
         households = larger.read(REPLENISHMENT_STATE).select("customer_id").distinct().count()
         seconds = min(_score(larger, settings) for _ in range(ROUNDS))
     return {"times": times, "households": households, "pairs": pairs, "seconds": round(seconds, 2)}
@@ -68,7 +66,6 @@ def measure(lake: Lake, settings: Settings, times: int) -> dict[str, float]:
 
 def _score(lake: Lake, settings: Settings) -> float:
     start = time.perf_counter()
-    affinities.run(lake, settings, [MONTH])
     with persisted(score_history(lake, settings, MONTH)) as history:
         history.write.format("noop").mode("overwrite").save()
         score_needs(lake, settings, MONTH, history).write.format("noop").mode("overwrite").save()

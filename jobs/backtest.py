@@ -18,6 +18,7 @@ from jobs.candidates import score_history, score_needs
 from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import exit_on_error
 from jobs.discoveries import find_discoveries, learn_trees
+from jobs.history import typed_state
 from jobs.proposals import goods_of
 from jobs.scorecard import AGAINST, bought_in, listed_lines, listed_needs
 from transforms.baselines import decayed_frequency, global_top, personal_top
@@ -67,8 +68,8 @@ NEW_LINES = 2
 """Discoveries that close a list of the method :data:`PRICED`."""
 
 METHODS = ("published", MODEL, POLICY, *_RANKINGS, DISCOVERY, POPULAR_NEW, PRICED)
-"""What was published, and where a model was asked its lists and the policy's; the rankers over all that a customer has
-bought; the same without the one of needs, whose place the products' added-up probabilities take; the forecast without
+"""What was published, and where a model was asked its lists and the policy's; the rankers over what a customer bought
+most; the same without the one of needs, whose place the products' added-up probabilities take; the forecast without
 either; three simple methods; of what the customer never bought the discoveries and what most others buy, which
 ``discovery_recall`` judges; the ranker's list of twenty whose last lines are discoveries, which tells their price."""
 
@@ -135,13 +136,13 @@ def _levels(
     goods = products.where("is_subscribable") if judged is None else products.join(judged, "product_id", "left_semi")
     types = goods_of(goods)
     state = lake.require_months(REPLENISHMENT_STATE, [before])
-    pairs = score_history(lake, settings, before, _PAIRS).join(types.select("product_id"), "product_id", "left_semi")
-    pairs = kept.enter_context(persisted(pairs.withColumn("added_up", F.col("score"))))
+    pairs = kept.enter_context(persisted(_pairs(lake, settings, before, types)))
     truth = kept.enter_context(persisted(bought_in(lake, state, types.select("product_id"), month)))
     scores = score_needs(lake, settings, before, pairs).select(
         "customer_id", F.col("need").alias("product_id"), F.col("need_score").alias("score")
     )
-    needs = kept.enter_context(persisted(_add_up(pairs).join(scores, on=["customer_id", "product_id"], how="inner")))
+    needs = _add_up(pairs).join(scores, on=["customer_id", "product_id"], how="left").fillna(0.0, ["score"])
+    needs = kept.enter_context(persisted(needs))
     lists = {name: ranking(pairs) for name, ranking in _RANKINGS.items() if name in methods}
     need_lists = {name: ranking(needs) for name, ranking in _RANKINGS.items() if name in methods}
     for name, decisions in decided_lists(lake, settings, before).items():
@@ -154,6 +155,17 @@ def _levels(
     others = more(before, types) if more else {}
     lists, need_lists = lists | others.get("", {}), need_lists | others.get("need_", {})
     return [("", lists, truth), ("need_", need_lists, _needs_bought(truth, types, needs))]
+
+
+def _pairs(lake: Lake, settings: Settings, before: str, goods: DataFrame) -> DataFrame:
+    """All that customers had bought, with the columns of ``_PAIRS`` and ``added_up``; 0 where nothing is scored.
+
+    Simple methods rank all of it, the ranker what it scores.
+    """
+    history = typed_state(lake, settings, before).join(goods.select("product_id"), "product_id", "left_semi")
+    scored = score_history(lake, settings, before, (*PAIR, "score", "forecast_probability")).drop("drop_reason")
+    known = history.join(scored, on=list(PAIR), how="left").fillna(0.0, ["score", "forecast_probability"])
+    return known.select(*_PAIRS, F.col("score").alias("added_up"))
 
 
 def _add_up(pairs: DataFrame) -> DataFrame:

@@ -1,4 +1,4 @@
-"""State, affinities, ranker, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
+"""State, rankers, frequency, catalogue, co-purchase and nearest texts → gold/candidates."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,18 +7,17 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.affinities import read_affinities
 from jobs.cli import run_job
 from jobs.history import typed_state
 from jobs.rankers import feature_matrix, read_ranker
 from jobs.report import JobReport
-from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, shortlist, text_key
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, text_key, with_leads
 from transforms.catalogue import as_of_end_of
 from transforms.due_dates import DueDateParams, due_date, due_dates
 from transforms.eligibility import DEFAULT_PANTRY, dismissed_lately, drop_reason, months_to_read
 from transforms.needs import as_needs, cohere, need_probabilities
-from transforms.pair_features import feature_columns, pair_features, with_affinities
-from transforms.ranking import Ranker
+from transforms.pair_features import feature_columns, pair_features
+from transforms.ranking import OF_TARGET, Ranker
 from transforms.replenishment import ForecastParams, forecast
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import CANDIDATES, COPURCHASE, PURCHASE_FREQUENCY
@@ -44,6 +43,8 @@ HISTORY = (
     "last_ordered_date",
 )
 
+_SOURCES = ("due", "high_frequency", "similar_in_history", "copurchased")
+
 BROADCAST_ROWS = 2_000_000
 """Pairs of texts up to which every task gets all of them (about 50 MB)."""
 
@@ -62,22 +63,24 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def _run_month(lake: Lake, settings: Settings, month: str) -> tuple[int, dict[str, object]]:
-    params = CandidateParams()
+    params = CandidateParams(min_needs=settings.list_size)
     frequency = lake.require_months(PURCHASE_FREQUENCY, [month])
     copurchase = lake.require_months(COPURCHASE, [month])
     with ExitStack() as kept:
         judged = kept.enter_context(persisted(score_history(lake, settings, month)))
         eligible = judged.where(F.col("drop_reason").isNull())
         needs = kept.enter_context(persisted(score_needs(lake, settings, month, eligible)))
-        looked_at = shortlist(eligible, leads(eligible, needs, params), params)
+        looked_at = with_leads(eligible, leads(eligible, needs, params))
         flagged = kept.enter_context(persisted(flag_history(looked_at, frequency, month, params)))
         anchor_items = kept.enter_context(persisted(anchors(flagged, params)))
         neighbours = _neighbours(lake, settings, month, anchor_items)
         proposed = propose(flagged, anchor_items, neighbours, copurchase, params)
         known = proposed.join(needs, on=["customer_id", "need"], how="inner").withColumn("month", F.lit(month))
-        rows = lake.replace_months(CANDIDATES, _dated(cohere(known)), [month])
+        sources = {source: F.count_if(F.col(f"is_{source}")) for source in _SOURCES}
+        written = lake.replace_months(CANDIDATES, _dated(cohere(known)), [month], sources)
         dropped = judged.where(F.col("drop_reason").isNotNull()).groupBy("drop_reason").count().collect()
-        return rows, {**_sources(lake, month), "dropped": {row["drop_reason"]: row["count"] for row in dropped}}
+        details = {"sources": dict(written.figures), "dropped": {row["drop_reason"]: row["count"] for row in dropped}}
+        return written.rows, details
 
 
 def _dated(candidates: DataFrame) -> DataFrame:
@@ -87,20 +90,21 @@ def _dated(candidates: DataFrame) -> DataFrame:
 
 
 def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[str] = HISTORY) -> DataFrame:
-    """Every live pair at the end of the month with its forecast and score.
+    """What each customer bought most by the end of the month, with its forecast and score.
 
-    Shape: one row a (customer_id, product_id): ``columns``, and ``drop_reason`` where it may not stand on a list.
-    ``probability`` and ``score`` are the ranker's where the month has one, else the forecast's.
+    Shape: one row a (customer_id, product_id), at most ``RankerParams.most`` a customer: ``columns``, and
+    ``drop_reason`` where it may not stand on a list. ``probability`` and ``score`` are the ranker's where the month has
+    one, else the forecast's.
 
     Raises:
-        MissingMonth: the month has no state, or a ranker and no affinities.
+        MissingMonth: the month has no state.
     """
     customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz).select(
         "customer_id", "consent_profiling", "excluded_products", "diets"
     )
     days = settings.dismissal_days
     dismissed = dismissed_lately(lake.read(INTERACTIONS_TABLE, months_to_read(month, days)), month, days)
-    features = pair_features(typed_state(lake, settings, month))
+    features = pair_features(typed_state(lake, settings, month), OF_TARGET["product"].most)
     history = forecast(features, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
     history = history.join(dismissed, on=["customer_id", "product_id"], how="left")
     forecast_alone = F.col("probability")
@@ -115,26 +119,24 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     ranker = read_ranker(lake, month, "product")
     if ranker is None:
         return history.select(*wanted)
-    known = with_affinities(history, read_affinities(lake, month, "product"))
     said = {"score": F.col("said.score"), "probability": F.col("said.probability")}
-    return known.withColumn("said", said_by(ranker)).withColumns(said).select(*wanted)
+    return history.withColumn("said", said_by(ranker)).withColumns(said).select(*wanted)
 
 
 def score_needs(lake: Lake, settings: Settings, month: str, history: DataFrame) -> DataFrame:
-    """Every need of a customer at the end of the month: ``customer_id, need, need_probability, need_score``.
+    """What each customer bought for most by the end of the month: ``customer_id, need, need_probability, need_score``.
 
     Both are the ranker's where the month has one of needs, the score before calibration; else both are what the
     probabilities of the products in ``history`` come to together.
 
     Raises:
-        MissingMonth: the month has no state, or a ranker and no affinities.
+        MissingMonth: the month has no state.
     """
     ranker = read_ranker(lake, month, "need")
     if ranker is None:
         return need_probabilities(history).withColumn("need_score", F.col("need_probability"))
-    needs = pair_features(as_needs(typed_state(lake, settings, month)))
-    known = with_affinities(needs, read_affinities(lake, month, "need"))
-    return known.withColumn("said", said_by(ranker)).select(
+    needs = pair_features(as_needs(typed_state(lake, settings, month)), OF_TARGET["need"].most)
+    return needs.withColumn("said", said_by(ranker)).select(
         "customer_id",
         F.col("product_id").alias("need"),
         F.col("said.score").alias("need_score"),
@@ -171,19 +173,6 @@ def _neighbours(lake: Lake, settings: Settings, month: str, anchor_items: DataFr
     frame = lake.spark.createDataFrame(nearest.select(["text_hash", "neighbour_hash", "similarity"]))
     # Spark does not know how small this is.
     return F.broadcast(frame) if nearest.num_rows <= BROADCAST_ROWS else frame
-
-
-def _sources(lake: Lake, month: str) -> dict[str, object]:
-    flags = ("due", "high_frequency", "similar_in_history", "copurchased")
-    row = (
-        lake.read(CANDIDATES, [month])
-        .agg(
-            F.count_distinct("customer_id").alias("customers"),
-            *[F.sum(F.col(f"is_{flag}").cast("int")).alias(flag) for flag in flags],
-        )
-        .first()
-    )
-    return {"customers": row.customers, "sources": {flag: row[flag] or 0 for flag in flags}}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _rebuild(lake: Lake, table: Table, dataset: str, build: Callable[[DataFrame]
     bronze_version, _ = lake.last_commit(BY_DATASET[dataset])
     built_from = f"{BY_DATASET[dataset].name} version {bronze_version}, code {_code_digest(build, table)}"
     if lake.last_commit(table)[1] == built_from:
-        return JobReport(table.name, {"all": lake.read(table).count()}, {"rebuilt": False})
+        return JobReport(table.name, {"all": lake.count(table)}, {"rebuilt": False})
     judged = build(bronze_rows(lake, dataset, None))
     report = write_judged(lake, table, dataset, judged, None, note=built_from)
     return JobReport(report.table, report.rows, {**report.details, "rebuilt": True})

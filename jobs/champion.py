@@ -6,6 +6,7 @@ judged months found more of what was bought than the policy's did, by the margin
 
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,6 +14,7 @@ from warehouse.contracts.gold import LIST_DECISIONS, SCORECARD
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
+from warehouse.table_log import Condition
 
 MODEL, POLICY = "model", "policy"
 METRIC = "recall@10_vs_policy"
@@ -34,8 +36,9 @@ def choose_champion(lake: Lake, settings: Settings, month: str) -> Champion:
     if settings.champion != "auto":
         return Champion(settings.champion, "REPLENISH_CHAMPION says so")
     months = month_range(add_months(month, 1 - settings.champion_months), month)
-    judged = lake.read(SCORECARD, months).where((F.col("method") == MODEL) & (F.col("metric") == METRIC))
-    values = {row.month: row.value for row in judged.collect() if row.value is not None}
+    where: list[Condition] = [("method", "=", MODEL), ("metric", "=", METRIC)]
+    judged = lake.collect(SCORECARD, months, ["month", "value"], where).to_pylist()
+    values = {row["month"]: row["value"] for row in judged if row["value"] is not None}
     return auto_champion(values, settings.champion_margin)
 
 
@@ -65,11 +68,11 @@ def decided_lists(lake: Lake, settings: Settings, month: str) -> dict[str, DataF
 
     ``published``, and where a model was asked ``model`` and ``policy``; nothing where nothing was decided.
     """
-    decisions = lake.read(LIST_DECISIONS, [month])
-    if decisions.isEmpty():
+    if not lake.count_by_month(LIST_DECISIONS, [month]):
         return {}
+    decisions = lake.read(LIST_DECISIONS, [month])
     lists = {"published": published_lists(decisions, choose_champion(lake, settings, month))}
-    if not decisions.where("policy_items IS NOT NULL").isEmpty():
+    if pc.any(pc.not_equal(lake.collect(LIST_DECISIONS, [month], ["model"])["model"], POLICY)).as_py():
         lists[MODEL] = decisions
         lists[POLICY] = published_lists(decisions, Champion(POLICY, "for comparison"))
     return lists

@@ -37,7 +37,7 @@ def run_window(lake: Lake, settings: Settings, months: Sequence[str]) -> JobRepo
         lake.require_months(COPURCHASE_COUNTS, [month])
         window = month_range(add_months(month, 1 - settings.copurchase_window_months), month)
         pairs = windowed_copurchase(lake.read(COPURCHASE_COUNTS, window), month, _params(settings))
-        rows[month] = lake.replace_months(COPURCHASE, pairs, [month])
+        rows[month] = lake.replace_months(COPURCHASE, pairs, [month]).rows
     return JobReport(COPURCHASE.name, rows)
 
 

@@ -24,6 +24,7 @@ from transforms.thinning import hashed, thin
 from warehouse.boosting import MEND, lightgbm_problem
 from warehouse.contracts.gold import DISCOVERIES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, INTERACTIONS_TABLE, PRODUCTS_TABLE
+from warehouse.contracts.table import arrow_schema
 from warehouse.lake import Lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings
@@ -50,14 +51,16 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     # Not looked for by default: then LightGBM need not be loaded either.
     problem = lightgbm_problem() if settings.discoveries else None
     for month in sorted(months):
-        found = lake.read(DISCOVERIES, [])
+        found: DataFrame | None = None
         if not settings.discoveries:
             details = {"note": "no list may carry discoveries (REPLENISH_DISCOVERIES)"}
         elif problem:
             details = {"note": f"{problem}; {MEND}: no discoveries"}
         elif month > settings.first_month:
             found, details = _month(lake, settings, month)
-        rows[month] = lake.replace_months(DISCOVERIES, found.withColumn("month", F.lit(month)), [month])
+        none = arrow_schema(DISCOVERIES).empty_table()
+        written = none if found is None else found.withColumn("month", F.lit(month))
+        rows[month] = lake.replace_months(DISCOVERIES, written, [month]).rows
     return JobReport(DISCOVERIES.name, rows, details)
 
 

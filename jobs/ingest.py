@@ -22,7 +22,7 @@ from jobs.report import JobReport
 from transforms.landing_rows import type_rows
 from warehouse.contracts.bronze import BY_DATASET, LANDING_FILES, QUARANTINE
 from warehouse.contracts.landing import DATASETS, Dataset
-from warehouse.contracts.table import spark_schema
+from warehouse.contracts.table import arrow_schema, spark_schema
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake, open_lake
 from warehouse.landing import LandedFile, checksum, list_files, raw_schema, read_rows
@@ -63,20 +63,21 @@ def _unseen(
     lake: Lake, landing: object, dataset: Dataset, files: list[LandedFile]
 ) -> tuple[dict[LandedFile, str], dict[LandedFile, str]]:
     """Files never read, and files whose content changed since; each with its checksum."""
-    seen = lake.read(LANDING_FILES).where(F.col("dataset") == dataset.name)
-    known: dict[str, list] = {}
-    for row in seen.select("path", "size_bytes", "modified_at", "checksum").collect():
-        known.setdefault(row.path, []).append(row)
+    columns = ["path", "size_bytes", "modified_at", "checksum"]
+    seen = lake.collect(LANDING_FILES, columns=columns, where=[("dataset", "=", dataset.name)])
+    known: dict[str, list[dict]] = {}
+    for row in seen.to_pylist():
+        known.setdefault(row["path"], []).append(row)
     new, changed = {}, {}
     for file in files:
         before = known.get(file.path, [])
         stamp = (file.size_bytes, file.modified_at.replace(tzinfo=None, microsecond=0))
-        if any((row.size_bytes, row.modified_at.replace(tzinfo=None, microsecond=0)) == stamp for row in before):
+        if any((row["size_bytes"], row["modified_at"].replace(tzinfo=None, microsecond=0)) == stamp for row in before):
             continue
         digest = checksum(landing, file.path)
         if not before:
             new[file] = digest
-        elif digest not in {row.checksum for row in before}:
+        elif digest not in {row["checksum"] for row in before}:
             changed[file] = digest
     return new, changed
 
@@ -123,7 +124,7 @@ def _write(
     if changed or any(count.reason for count in counts):
         where = f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
         lake.replace_where(QUARANTINE, _quarantine_rows(lake, dataset, typed, paths, changed), where)
-    lake.append(LANDING_FILES, _ledger(lake, new, changed, counts, read_at))
+    lake.append(LANDING_FILES, _ledger(new, changed, counts, read_at))
     rows: dict[str, int] = {}
     quarantined: dict[str, int] = {}
     for count in counts:
@@ -205,12 +206,11 @@ def _changed_id(changed: tuple[LandedFile, str]) -> str:
 
 
 def _ledger(
-    lake: Lake,
     new: dict[LandedFile, str],
     changed: dict[LandedFile, str],
     counts: Sequence[_Count],
     read_at: datetime,
-) -> DataFrame:
+) -> pa.Table:
     entries: list[tuple] = []
     for file, digest in new.items():
         of_file = [count for count in counts if count.file_id == file.file_id]
@@ -222,7 +222,8 @@ def _ledger(
     for file, digest in changed.items():
         stamp = (file.dataset, _changed_id((file, digest)), file.path, file.size_bytes, file.modified_at, digest)
         entries.append((*stamp, 0, 0, 0, [], read_at))
-    return lake.spark.createDataFrame(entries, spark_schema(LANDING_FILES))
+    schema = arrow_schema(LANDING_FILES)
+    return pa.Table.from_pylist([dict(zip(schema.names, entry, strict=True)) for entry in entries], schema=schema)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

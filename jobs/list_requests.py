@@ -8,6 +8,7 @@ from math import ceil
 from operator import itemgetter
 
 import pandas as pd
+from pyarrow.fs import FileSelector
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -84,9 +85,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         folder.create_dir(requests_folder(month), recursive=True)
         folder.delete_dir_contents(requests_folder(month))
         requests = _write_shards(customers, settings, month, pseudonym_salt(settings))
-        rows[month] = lake.replace_months(LIST_REQUESTS, requests, [month])
-        found = lake.read(LIST_REQUESTS, [month]).agg(F.count_distinct("shard"), F.sum("over_budget")).first()
-        shards[month], over_budget[month] = found[0], found[1] or 0
+        written = lake.replace_months(LIST_REQUESTS, requests, [month], {"over_budget": F.sum("over_budget")})
+        rows[month], over_budget[month] = written.rows, written.figures["over_budget"] or 0
+        shards[month] = len(folder.get_file_info(FileSelector(requests_folder(month))))
     details: dict[str, object] = {"shards": shards, "over_budget": over_budget, "template": TEMPLATE_VERSION}
     if settings.discoveries:
         details["without_discoveries"] = sorted(set(months) - lake.count_by_month(DISCOVERIES, months).keys())

@@ -15,8 +15,8 @@ from pyspark.sql import DataFrame, GroupedData, Window
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from transforms.affinity import item_weights
 from transforms.discovery import DiscoveryParams, Histories, Peers, Proposals, Shelf
+from transforms.ease import item_weights
 from transforms.needs import category, need
 from transforms.thinning import hashed
 from warehouse.contracts.features import decayed_name

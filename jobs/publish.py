@@ -133,7 +133,7 @@ def _record(lake: Lake, lines: DataFrame, version: Manifest) -> int:
             "expires_at": F.lit(version.expires_at),
         }
     )
-    return lake.replace_where(SUBSCRIBE_SAVE_LISTS, rows, f"version = '{version.version}'")
+    return lake.replace_where(SUBSCRIBE_SAVE_LISTS, rows, f"version = '{version.version}'").rows
 
 
 def _describe(manifest: Manifest, live: Manifest | None) -> str:

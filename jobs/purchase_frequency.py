@@ -23,17 +23,9 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     products = lake.read(PRODUCTS_TABLE)
     lines = with_needs(lake.require_months(ORDER_LINES, months), products, settings.business_tz)
     params = FrequencyParams(high_frequency_min_orders=settings.high_frequency_min_orders)
-    lake.replace_months(PURCHASE_FREQUENCY, monthly_frequency(lines, params), months)
-    written = lake.read(PURCHASE_FREQUENCY, months)
-    counts = written.groupBy("month").agg(
-        F.count(F.lit(1)).alias("pairs"), F.sum(F.col("is_high_frequency").cast("int")).alias("high_frequency")
-    )
-    rows = {row.month: row for row in counts.orderBy("month").collect()}
-    return JobReport(
-        PURCHASE_FREQUENCY.name,
-        {month: row.pairs for month, row in rows.items()},
-        {"high_frequency_pairs": sum(row.high_frequency for row in rows.values())},
-    )
+    high_frequency = {"high_frequency_pairs": F.count_if("is_high_frequency")}
+    written = lake.replace_months(PURCHASE_FREQUENCY, monthly_frequency(lines, params), months, high_frequency)
+    return JobReport(PURCHASE_FREQUENCY.name, lake.count_by_month(PURCHASE_FREQUENCY, months), dict(written.figures))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from jobs.cli import run_job
 from jobs.report import JobReport
@@ -34,51 +32,57 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     A machine on which LightGBM cannot be loaded gets none at all: the forecast's probability stands, and the report
     says what to install.
     """
-    params = RankerParams()
     problem = lightgbm_problem()
-    unusable = f"{problem}; {MEND}" if problem else None
     rows: dict[str, int] = {}
     details: dict[str, object] = {}
     for month in sorted(months):
-        # One target after the other: each training uses all cores, and one target's examples fill memory enough.
-        taught = {target: _taught(lake, month, target, params, unusable) for target in TARGETS}
-        details |= {target: told for target, (_, told) in taught.items()}
-        rankers = [row for row, _ in taught.values() if row]
-        frame = lake.spark.createDataFrame(pa.Table.from_pylist(rankers, schema=arrow_schema(RANKERS)))
-        rows[month] = lake.replace_months(RANKERS, frame, [month])
+        found = _untaught(f"{problem}; {MEND}") if problem else _taught(lake, month)
+        details |= {target: told for target, (_, told) in found.items()}
+        rankers = pa.Table.from_pylist([row for row, _ in found.values() if row], schema=arrow_schema(RANKERS))
+        rows[month] = lake.replace_months(RANKERS, rankers, [month]).rows
     return JobReport(RANKERS.name, rows, details)
 
 
-def _taught(
-    lake: Lake, month: str, target: str, params: RankerParams, unusable: str | None
+Taught = dict[str, tuple[dict[str, object] | None, object]]
+"""Target → its row, None where there is none, and what to report of it."""
+
+
+def _untaught(why: str) -> Taught:
+    return {target: (None, f"{why}: no ranker, the forecast's probability stands") for target in TARGETS}
+
+
+def _taught(lake: Lake, month: str) -> Taught:
+    examples = read_examples(lake, month)
+    # Another code's ranker is of no use here: to it the features may have meant something else.
+    before = {
+        target: ranker
+        for target, (ranker, code) in _rankers(lake, add_months(month, -1)).items()
+        if code.startswith(f"{CODE_VERSION},")
+    }
+    return {target: _taught_target(month, target, examples[target], before.get(target)) for target in TARGETS}
+
+
+def _taught_target(
+    month: str, target: str, examples: "Examples", before: Ranker | None
 ) -> tuple[dict[str, object] | None, object]:
-    """The target's row, None if there is too little to learn from or it is ``unusable``, and what to report of it."""
-    no_ranker = "no ranker, the forecast's probability stands"
-    if unusable:
-        return None, f"{unusable}: {no_ranker}"
-    examples = read_examples(lake, month, target)
+    params = OF_TARGET[target]
     bought = int(examples.is_bought.sum())
     if bought < params.min_bought:
-        return None, f"{bought} purchases are too few to learn from: {no_ranker}"
-    ranker, metrics = _train(examples, _ranker_before(lake, month, target), OF_TARGET[target])
+        return _untaught(f"{bought} purchases are too few to learn from")[target]
+    ranker, metrics = _train(examples, before, params)
     of_training = {"examples": len(examples.is_bought), "training_months": ", ".join(examples.months_found)}
     return _row(month, target, ranker, metrics, examples), {**of_training, **metrics}
 
 
 def read_ranker(lake: Lake, month: str, target: str) -> Ranker | None:
     """The month's ranker of ``product`` or ``need``, or ``None`` where there was too little to learn from."""
-    return _ranker(lake.read(RANKERS, [month]), target)
+    return _rankers(lake, month).get(target, (None, ""))[0]
 
 
-def _ranker_before(lake: Lake, month: str, target: str) -> Ranker | None:
-    """That of the month before, if this code trained it: to another the features may have meant something else."""
-    rankers = lake.read(RANKERS, [add_months(month, -1)])
-    return _ranker(rankers.where(F.col("code_version").startswith(f"{CODE_VERSION},")), target)
-
-
-def _ranker(rankers: DataFrame, target: str) -> Ranker | None:
-    row = rankers.where(F.col("target") == target).select("models", "slope", "intercept").first()
-    return Ranker(tuple(row.models), row.slope, row.intercept) if row else None
+def _rankers(lake: Lake, month: str) -> dict[str, tuple[Ranker, str]]:
+    """Target → its ranker of the month, and the version of the code that trained it."""
+    rows = lake.collect(RANKERS, [month], ["target", "model", "slope", "intercept", "code_version"]).to_pylist()
+    return {row["target"]: (Ranker(row["model"], row["slope"], row["intercept"]), row["code_version"]) for row in rows}
 
 
 class Examples:
@@ -94,12 +98,13 @@ class Examples:
         self.features = feature_matrix(table)
 
 
-def read_examples(lake: Lake, month: str, target: str) -> Examples:
-    """What a ranker of the month learns from: examples of ``product`` or ``need`` of the months that end with it."""
-    known = [*RANKER_EXAMPLES.key, "is_bought", "weight"]
-    window = month_range(add_months(month, 1 - RankerParams().months), month)
-    examples = lake.read(RANKER_EXAMPLES, window).where(F.col("target") == target)
-    return Examples(examples.select(*known, *FEATURE_NAMES).toArrow())
+def read_examples(lake: Lake, month: str) -> dict[str, Examples]:
+    """What the rankers of a month learn from, by target: the examples of the months that end with it."""
+    found = {}
+    for target, params in OF_TARGET.items():
+        window = month_range(add_months(month, 1 - params.months), month)
+        found[target] = Examples(lake.collect(RANKER_EXAMPLES, window, where=[("target", "=", target)]))
+    return found
 
 
 def feature_matrix(table: pa.Table | pa.RecordBatch) -> np.ndarray:
@@ -132,11 +137,11 @@ def _train(examples: Examples, earlier: Ranker | None, params: RankerParams) -> 
 
 
 def _row(month: str, target: str, ranker: Ranker, metrics: dict[str, float], examples: Examples) -> dict[str, object]:
-    gain = np.sum([booster.feature_importance("gain") for booster in ranker.boosters], axis=0)
+    gain = ranker.booster.feature_importance("gain")
     return {
         "month": month,
         "target": target,
-        "models": list(ranker.models),
+        "model": ranker.model,
         "slope": ranker.slope,
         "intercept": ranker.intercept,
         "training_months": examples.months_found,

@@ -30,7 +30,7 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
             lake.read(REPLENISHMENT_STATE, [before]) if is_first else lake.require_months(REPLENISHMENT_STATE, [before])
         )
         state = advance_state(previous.drop("month", "mean_gap_days", "units_per_order"), frequency, month, params)
-        rows[month] = lake.replace_months(REPLENISHMENT_STATE, state, [month])
+        rows[month] = lake.replace_months(REPLENISHMENT_STATE, state, [month]).rows
     return JobReport(REPLENISHMENT_STATE.name, rows)
 
 

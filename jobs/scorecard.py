@@ -7,6 +7,8 @@ that may stand on a list count. All methods share customers, cutoff and truth.
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -18,6 +20,7 @@ from transforms.catalogue import as_of_end_of
 from transforms.metrics import judge_lists, mean_metrics, mean_of, monthly_units_error, paired_differences, rank_by
 from warehouse.contracts.gold import CANDIDATES, LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
+from warehouse.contracts.table import arrow_schema
 from warehouse.lake import Lake, persisted
 from warehouse.months import add_months, days_in, first_date
 from warehouse.settings import Settings
@@ -33,17 +36,19 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     rows = {}
     details: dict[str, object] = {}
     for month in sorted(months):
-        if lake.read(LIST_DECISIONS, [add_months(month, -1)]).isEmpty():
-            lake.replace_months(SCORECARD, lake.read(SCORECARD, []), [month])
-            rows[month], details = 0, {"note": f"nothing was decided at the end of {add_months(month, -1)}"}
+        before = add_months(month, -1)
+        if not lake.count_by_month(LIST_DECISIONS, [before]):
+            lake.replace_months(SCORECARD, arrow_schema(SCORECARD).empty_table(), [month])
+            rows[month], details = 0, {"note": f"nothing was decided at the end of {before}"}
             continue
-        rows[month] = lake.replace_months(SCORECARD, judge_month(lake, settings, month), [month])
-        details = {"recall@10": _recall(lake, month)}
+        judged = judge_month(lake, settings, month)
+        rows[month] = lake.replace_months(SCORECARD, judged, [month]).rows
+        details = {"recall@10": _recall(judged)}
     return JobReport(SCORECARD.name, rows, details)
 
 
-def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
-    """Metrics of every method in ``month``: columns of ``gold/scorecard``.
+def judge_month(lake: Lake, settings: Settings, month: str) -> pa.Table:
+    """Metrics of every method in ``month``: rows of ``gold/scorecard``, a few.
 
     With them stands how far the published lists are from personal top, paired by customer
     (``recall@10_vs_personal_top`` …), how far the units of their lines are from those bought, and what share of the
@@ -72,9 +77,7 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> DataFrame:
         rows = rows.unionByName(_candidate_recall(lake.read(CANDIDATES, [before]), truth))
         if MODEL in decided:
             rows = rows.unionByName(_paired(judged, MODEL, POLICY)).unionByName(_cost(decided[MODEL]))
-        rows = rows.withColumn("month", F.lit(month))
-        # A few rows: collected once here, not computed anew by every reader.
-        return lake.spark.createDataFrame(rows.collect(), rows.schema)
+        return rows.withColumn("month", F.lit(month)).select(*SCORECARD.column_names).toArrow()
 
 
 def _paired(judged: DataFrame, method: str, against: str) -> DataFrame:
@@ -157,17 +160,22 @@ def bought_in(lake: Lake, state: DataFrame, goods: DataFrame, month: str) -> Dat
 def scorecard_rows(lake: Lake, months: Sequence[str]) -> list[dict[str, object]]:
     """What ``gold/scorecard`` holds of the months: one dict a month and method, as ``jobs.backtest`` gives them."""
     results: dict[tuple[str, str], dict[str, object]] = {}
-    for row in lake.read(SCORECARD, months).orderBy("month", F.desc("method"), "metric").collect():
-        result = results.setdefault((row.month, row.method), {"month": row.month, "method": row.method})
-        result[row.metric] = row.value
-        if row.metric.startswith("recall@"):
-            result["customers"] = row.customers
+    rows = lake.collect(SCORECARD, months).to_pylist()
+    # Methods backwards: the published lists come before the simple methods.
+    rows.sort(key=lambda row: row["metric"])
+    rows.sort(key=lambda row: row["method"], reverse=True)
+    rows.sort(key=lambda row: row["month"])
+    for row in rows:
+        result = results.setdefault((row["month"], row["method"]), {"month": row["month"], "method": row["method"]})
+        result[row["metric"]] = row["value"]
+        if row["metric"].startswith("recall@"):
+            result["customers"] = row["customers"]
     return list(results.values())
 
 
-def _recall(lake: Lake, month: str) -> dict[str, float]:
-    rows = lake.read(SCORECARD, [month]).where(F.col("metric") == f"recall@{K}").collect()
-    return {row.method: round(row.value, 4) for row in rows if row.value is not None}
+def _recall(judged: pa.Table) -> dict[str, float]:
+    rows = judged.filter(pc.equal(judged["metric"], f"recall@{K}")).to_pylist()
+    return {row["method"]: round(row["value"], 4) for row in rows if row["value"] is not None}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ quarantines the others; :func:`write_judged` does the last two, so that no row c
 
 from collections.abc import Sequence
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,7 +13,8 @@ from jobs.report import JobReport
 from transforms.cleaning import DUPLICATE, KEPT, SUPERSEDED, UNKNOWN_PRODUCT
 from warehouse.contracts.bronze import BY_DATASET, LANDING_FILES, QUARANTINE
 from warehouse.contracts.table import Table
-from warehouse.lake import Lake
+from warehouse.lake import Lake, persisted
+from warehouse.table_log import Condition
 
 _MESSAGES = {
     DUPLICATE: "the same row was kept once: nothing to mend",
@@ -47,22 +47,29 @@ def write_judged(
         months: partitions to replace; ``None``: the whole table.
         note: what the commit of a whole table carries.
     """
-    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        kept = judged.where(F.col("verdict") == KEPT).select(*table.column_names)
-        refused = _quarantine_rows(lake, dataset, judged.where(F.col("verdict") != KEPT))
-        where = f"dataset = '{dataset}' AND stage = 'silver'"
-        if months is not None:
-            where += f" AND month IN ({', '.join(repr(month) for month in months)})"
+    with persisted(judged) as rows:
+        report = _report(table, rows, months)
+        kept = rows.where(F.col("verdict") == KEPT).select(*table.column_names)
+        refused = _quarantine_rows(lake, dataset, rows.where(F.col("verdict") != KEPT))
         # Quarantine first: a run that dies in between leaves a row in both places, never in neither.
-        lake.replace_where(QUARANTINE, refused, where)
+        if report.details["quarantined"] or _has_refused(lake, dataset, months):
+            lake.replace_where(QUARANTINE, refused, _refused_before(dataset, months))
         if months is None:
             lake.replace_all(table, kept, note)
         else:
             lake.replace_months(table, kept, months)
-        return _report(table, judged, months)
-    finally:
-        judged.unpersist()
+        return report
+
+
+def _refused_before(dataset: str, months: Sequence[str] | None) -> str:
+    """Which rows of the quarantine an earlier run of the months refused."""
+    where = f"dataset = '{dataset}' AND stage = 'silver'"
+    return where if months is None else f"{where} AND month IN ({', '.join(repr(month) for month in months)})"
+
+
+def _has_refused(lake: Lake, dataset: str, months: Sequence[str] | None) -> bool:
+    where: list[Condition] = [("dataset", "=", dataset), ("stage", "=", "silver")]
+    return lake.collect(QUARANTINE, months, columns=["reason"], where=where).num_rows > 0
 
 
 def _quarantine_rows(lake: Lake, dataset: str, refused: DataFrame) -> DataFrame:

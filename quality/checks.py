@@ -10,6 +10,8 @@ the ledger's check accounts for every row of every file. Not here: the rules (``
 from collections.abc import Sequence
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -19,13 +21,13 @@ from assets.resources import Platform
 from jobs.scorecard import AGAINST, K
 from quality.measures import (
     SHIFT_COLUMNS,
+    VOLUME_MONTHS,
     VOLUME_TABLES,
     Measure,
     balanced,
     distribution_shift,
     fallback_share,
     is_loss,
-    rows_by_month,
     volume_drift,
 )
 from quality.suites import Reference
@@ -34,8 +36,9 @@ from transforms.cleaning import DUPLICATE, SUPERSEDED
 from warehouse.contracts import bronze, gold, silver
 from warehouse.contracts.table import Table
 from warehouse.lake import Lake
-from warehouse.months import add_months
+from warehouse.months import add_months, month_range
 from warehouse.object_store_errors import explained
+from warehouse.table_log import Condition
 
 _BRONZE_OF = {silver.ORDER_LINES.name: "orders", silver.INTERACTIONS_TABLE.name: "interactions"}
 
@@ -92,9 +95,8 @@ def _measures(platform: Platform, table: Table, frame: DataFrame, months: Sequen
     if table is gold.LIST_DECISIONS:
         measures.append(fallback_share(frame, platform.settings().llm_max_fallback_share))
     if table.name in VOLUME_TABLES:
-        since = add_months(months[0], -6)
-        recent = lake.read(table).where((F.col("month") >= since) & (F.col("month") <= months[-1]))
-        measures += volume_drift(rows_by_month(recent), months)
+        recent = lake.count_by_month(table, month_range(add_months(months[0], -VOLUME_MONTHS), months[-1]))
+        measures += volume_drift(recent, months)
     if table.name in _BRONZE_OF:
         measures.append(_accounting(lake, table, months))
     if table.name in SHIFT_COLUMNS:
@@ -107,10 +109,8 @@ def _measures(platform: Platform, table: Table, frame: DataFrame, months: Sequen
 def _accounting(lake: Lake, table: Table, months: Sequence[str]) -> Measure:
     """Rows that bronze holds of the months = rows kept + quarantined + duplicates."""
     dataset = _BRONZE_OF[table.name]
-    refused = lake.read(bronze.QUARANTINE, months).where((F.col("dataset") == dataset) & (F.col("stage") == "silver"))
-    by_reason = {
-        row["reason"]: row["rows"] for row in refused.groupBy("reason").agg(F.sum("rows").alias("rows")).collect()
-    }
+    where: list[Condition] = [("dataset", "=", dataset), ("stage", "=", "silver")]
+    by_reason = _rows_by(lake.collect(bronze.QUARANTINE, months, ["reason", "rows"], where), "reason")
     duplicates = sum(by_reason.pop(reason, 0) for reason in (DUPLICATE, SUPERSEDED))
     rows_in = sum(lake.count_by_month(bronze.BY_DATASET[dataset], months).values())
     kept = sum(lake.count_by_month(table, months).values())
@@ -137,9 +137,17 @@ def table_check(table: Table) -> dg.AssetChecksDefinition:
 
 def _file_accounting(lake: Lake) -> Measure:
     """Rows in all files ever read = rows in bronze by the ledger + rows that quarantine stands for."""
-    rows_in, kept = lake.read(bronze.LANDING_FILES).agg(F.sum("rows_in"), F.sum("rows_kept")).first()
-    refused = lake.read(bronze.QUARANTINE).where(F.col("stage") == "bronze").agg(F.sum("rows")).first()[0]
-    return balanced(rows_in or 0, kept or 0, refused or 0, 0)
+    files = lake.collect(bronze.LANDING_FILES, columns=["rows_in", "rows_kept"])
+    refused = lake.collect(bronze.QUARANTINE, columns=["rows"], where=[("stage", "=", "bronze")])
+    rows_in, kept, quarantined = (
+        pc.sum(column).as_py() or 0 for column in (files["rows_in"], files["rows_kept"], refused["rows"])
+    )
+    return balanced(rows_in, kept, quarantined, 0)
+
+
+def _rows_by(entries: pa.Table, column: str) -> dict[str, int]:
+    sums = entries.group_by(column).aggregate([("rows", "sum")])
+    return dict(zip(sums[column].to_pylist(), sums["rows_sum"].to_pylist(), strict=True))
 
 
 @dg.asset_check(
@@ -152,14 +160,13 @@ def _file_accounting(lake: Lake) -> Measure:
 def lists_do_not_lose(context: dg.AssetCheckExecutionContext, platform: Platform) -> dg.AssetCheckResult:
     """Stops the publish where the method has just lost: clearly, by two standard errors of the paired difference."""
     metric = f"recall@{K}_vs_{AGAINST}"
-    scored = platform.lake().read(gold.SCORECARD, sorted(context.partition_keys))
-    rows = scored.where((F.col("method") == "published") & (F.col("metric") == metric)).orderBy("month").collect()
-    lost = [row.month for row in rows if is_loss(row.value, row.standard_error)]
-    told = "; ".join(f"{row.month}: {row.value:+.4f}" for row in rows) or "no list of the month before to judge"
+    where: list[Condition] = [("method", "=", "published"), ("metric", "=", metric)]
+    scored = platform.lake().collect(gold.SCORECARD, sorted(context.partition_keys), where=where)
+    rows = [row for row in scored.sort_by("month").to_pylist() if row["value"] is not None]
+    lost = [row["month"] for row in rows if is_loss(row["value"], row["standard_error"])]
+    told = "; ".join(f"{row['month']}: {row['value']:+.4f}" for row in rows) or "no list of the month before to judge"
     text = f"{metric} {told}" + (f": lost in {', '.join(lost)}, so nothing is published" if lost else "")
-    return dg.AssetCheckResult(
-        passed=not lost, description=text, metadata={row.month: row.value for row in rows if row.value is not None}
-    )
+    return dg.AssetCheckResult(passed=not lost, description=text, metadata={row["month"]: row["value"] for row in rows})
 
 
 MONTHLY_TABLES = (

@@ -49,7 +49,7 @@ def volume_drift(rows: Mapping[str, int], months: Sequence[str]) -> list[Measure
     """A measure a month: its rows over the median of up to six months before it; untold with fewer than two. Blocks.
 
     Args:
-        rows: rows by month, of the months judged and those before (:func:`rows_by_month`); a month that is missing
+        rows: rows by month, of the months judged and those before; a month that is missing
             has no rows if it is judged, and is no month before.
         months: the months to judge.
     """
@@ -93,8 +93,3 @@ def balanced(rows_in: int, kept: int, quarantined: int, duplicates: int) -> Meas
 def is_loss(difference: float | None, standard_error: float | None) -> bool:
     """Whether a paired difference lies below zero by more than two standard errors; untold: no."""
     return difference is not None and standard_error is not None and difference + 2 * standard_error < 0
-
-
-def rows_by_month(frame: DataFrame) -> dict[str, int]:
-    """Rows of each month of a monthly table; one job, which reads the partition column alone."""
-    return {row["month"]: row["count"] for row in frame.groupBy("month").count().collect()}

@@ -1,18 +1,18 @@
-"""Great Expectations suites rendered from the table contracts.
+"""The rules of each table contract, as Great Expectations judges them and as Spark counts what breaks them.
 
-What a suite expects is the contract's, word for word; this module only translates. Not here: running a suite
+What is expected is the contract's, word for word; this module only translates. Not here: running a suite
 (``quality/validation.py``), figures about a whole month (``quality/measures.py``).
 """
 
 import os
 import sys
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyspark.sql import Column as Expression
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -68,27 +68,52 @@ def great_expectations() -> "ModuleType":
     return gx
 
 
-def suite_for(
-    table: Table, references: Sequence[Reference] = (), *, may_be_empty: bool | None = None
-) -> "ExpectationSuite":
-    """The table's suite: columns, rows, nulls, ranges, allowed values, key and references; all of them block.
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a contract.
 
-    ``meta`` of an expectation says ``rule``, ``column``, ``contract`` (the table), ``text`` and ``blocking``.
+    ``broken`` is an aggregate: how many rows break the rule (for ``rows``: 1 where there is none). ``expectation``
+    makes the same rule for Great Expectations, in the form that names the rows which break it.
+    """
+
+    rule: str
+    column: str | None
+    text: str
+    broken: Expression
+    expectation: Callable[[], "Expectation"]
+
+    @property
+    def name(self) -> str:
+        """What tells the rule from the table's others."""
+        return f"{self.rule} {self.column}" if self.column else self.rule
+
+
+def rules_of(table: Table, references: Sequence[Reference] = (), *, may_be_empty: bool | None = None) -> list[Rule]:
+    """The table's rules: rows, nulls, ranges, allowed values, key and references; all of them block.
 
     Args:
         table: contract.
-        references: foreign keys; with them, the suite judges the frame that :func:`mark_known` returns.
+        references: foreign keys; with them, the rules are those of the frame that :func:`mark_known` returns.
         may_be_empty: whether no rows at all are right; by default what :data:`NEVER_EMPTY` says.
     """
-    gx = great_expectations()
-    expectations = [_columns(table, references)]
+    rules = []
     if table.name in NEVER_EMPTY if may_be_empty is None else not may_be_empty:
-        expectations.append(_has_rows(table))
+        rules.append(_has_rows())
     for column in table.columns:
-        expectations += _column_rules(table, column)
-    expectations.append(_unique_key(table))
-    expectations += [_is_known(table, reference) for reference in references]
-    return gx.ExpectationSuite(name=table.name, expectations=expectations)
+        rules += _column_rules(column)
+    rules.append(_unique_key(table))
+    return [*rules, *map(_is_known, references)]
+
+
+def suite_of(table: Table, rules: Sequence[Rule]) -> "ExpectationSuite":
+    """The rules as a suite of Great Expectations; each expectation says in ``meta`` which rule it is."""
+    expectations = []
+    for rule in rules:
+        expectation = rule.expectation()
+        meta = {"rule": rule.rule, "column": rule.column, "contract": table.name, "text": rule.text, "blocking": True}
+        expectation.meta, expectation.severity = meta, "critical"
+        expectations.append(expectation)
+    return great_expectations().ExpectationSuite(name=table.name, expectations=expectations)
 
 
 def mark_known(frame: DataFrame, references: Sequence[Reference]) -> DataFrame:
@@ -102,54 +127,59 @@ def mark_known(frame: DataFrame, references: Sequence[Reference]) -> DataFrame:
     return frame
 
 
-def rows_expectation(table: Table, expectation: "Expectation") -> "Expectation":
-    """An expectation of :func:`suite_for`, in the form that can name the rows which break it, for a suite of its own.
+def _expectations() -> "ModuleType":
+    from great_expectations import expectations
 
-    Only the key's differs: what judges it is an aggregate, what finds its rows is a window over the whole table.
-    """
-    from great_expectations import expectations as gxe
-
-    meta = expectation.meta
-    if meta["rule"] != "unique_key":
-        return copy(expectation)
-    if len(table.key) == 1:
-        return gxe.ExpectColumnValuesToBeUnique(column=table.key[0], meta=meta)
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(table.key), ignore_row_if="never", meta=meta)
+    return expectations
 
 
-def _described(table: Table, rule: str, column: str | None, text: str) -> dict[str, Any]:
-    meta = {"rule": rule, "column": column, "contract": table.name, "text": text, "blocking": True}
-    return {"meta": meta, "severity": "critical"}
+def _has_rows() -> Rule:
+    return Rule(
+        "rows",
+        None,
+        "there is at least one row",
+        (F.count(F.lit(1)) == 0).cast("long"),
+        lambda: _expectations().ExpectTableRowCountToBeBetween(min_value=1),
+    )
 
 
-def _columns(table: Table, references: Sequence[Reference]) -> "Expectation":
-    from great_expectations.expectations import ExpectTableColumnsToMatchSet
-
-    names = [*table.column_names, *[reference.flag for reference in references]]
-    described = _described(table, "columns", None, "the columns are those of the contract")
-    return ExpectTableColumnsToMatchSet(column_set=names, exact_match=True, **described)
-
-
-def _has_rows(table: Table) -> "Expectation":
-    from great_expectations.expectations import ExpectTableRowCountToBeBetween
-
-    return ExpectTableRowCountToBeBetween(min_value=1, **_described(table, "rows", None, "there is at least one row"))
-
-
-def _column_rules(table: Table, column: Column) -> list["Expectation"]:
-    from great_expectations import expectations as gxe
-
+def _column_rules(column: Column) -> list[Rule]:
     name, rules = column.name, []
+    value = F.col(name)
     if not column.nullable:
-        described = _described(table, "not_null", name, f"{name} is never null")
-        rules.append(gxe.ExpectColumnValuesToNotBeNull(column=name, **described))
+        rules.append(
+            Rule(
+                "not_null",
+                name,
+                f"{name} is never null",
+                F.count_if(value.isNull()),
+                lambda: _expectations().ExpectColumnValuesToNotBeNull(column=name),
+            )
+        )
     if column.minimum is not None or column.maximum is not None:
-        described = _described(table, "range", name, f"{name} is {_range_text(column)}")
         low, high = _bounds(column)
-        rules.append(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high, **described))
-    if column.allowed is not None:
-        described = _described(table, "allowed", name, f"{name} is one of {', '.join(column.allowed)}")
-        rules.append(gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(column.allowed), **described))
+        outside = F.lit(False)
+        outside = outside if low is None else outside | (value < low)
+        outside = outside if high is None else outside | (value > high)
+        rules.append(
+            Rule(
+                "range",
+                name,
+                f"{name} is {_range_text(column)}",
+                F.count_if(outside),
+                lambda: _expectations().ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high),
+            )
+        )
+    if (allowed := column.allowed) is not None:
+        rules.append(
+            Rule(
+                "allowed",
+                name,
+                f"{name} is one of {', '.join(allowed)}",
+                F.count_if(~value.isin(list(allowed))),
+                lambda: _expectations().ExpectColumnValuesToBeInSet(column=name, value_set=list(allowed)),
+            )
+        )
     return rules
 
 
@@ -169,17 +199,24 @@ def _range_text(column: Column) -> str:
     return f"from {column.minimum:g} to {column.maximum:g}"
 
 
-def _unique_key(table: Table) -> "Expectation":
-    from quality.expectations import ExpectKeyToBeUnique
+def _unique_key(table: Table) -> Rule:
+    key = list(table.key)
 
-    described = _described(table, "unique_key", None, f"{' + '.join(table.key)} is unique")
-    return ExpectKeyToBeUnique(column_list=list(table.key), **described)
+    def expectation() -> "Expectation":
+        if len(key) == 1:
+            return _expectations().ExpectColumnValuesToBeUnique(column=key[0])
+        return _expectations().ExpectCompoundColumnsToBeUnique(column_list=key, ignore_row_if="never")
+
+    # As a struct: nulls then count as values. The window of Great Expectations sorts the whole table.
+    surplus = F.count(F.lit(1)) - F.count_distinct(F.struct(*key))
+    return Rule("unique_key", None, f"{' + '.join(key)} is unique", surplus, expectation)
 
 
-def _is_known(table: Table, reference: Reference) -> "Expectation":
-    from great_expectations.expectations import ExpectColumnValuesToNotBeNull
-
-    described = _described(
-        table, "reference", reference.column, f"{reference.column} stands in {reference.parent_name}"
+def _is_known(reference: Reference) -> Rule:
+    return Rule(
+        "reference",
+        reference.column,
+        f"{reference.column} stands in {reference.parent_name}",
+        F.count_if(F.col(reference.flag).isNull()),
+        lambda: _expectations().ExpectColumnValuesToNotBeNull(column=reference.flag),
     )
-    return ExpectColumnValuesToNotBeNull(column=reference.flag, **described)

@@ -1,20 +1,21 @@
-"""Judges a table's rows and figures by its suite, and says which rows fail and why.
+"""Judges a table's rows and figures by its contract's rules, and says which rows fail and why.
 
-All expectations are first judged true or false, which costs Great Expectations two Spark aggregates whatever their
-number; only those that fail are run again, for the count and the keys of some failing rows. Figures and the choice:
+One Spark aggregate counts the rows that break each rule. Great Expectations judges these counts and the figures, and
+where a rule is broken it judges the rows themselves, for the keys of some that fail. Figures and the choice:
 ``docs/decisions/0003-quality-checks.md``. Not here: what is expected (``quality/suites.py``), Dagster
 (``quality/checks.py``).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from quality.measures import Measure
-from quality.suites import Reference, great_expectations, mark_known, rows_expectation, suite_for
+from quality.suites import Reference, Rule, great_expectations, mark_known, rules_of, suite_of
 from warehouse.contracts.table import Table
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.data_context import AbstractDataContext
+    from great_expectations.expectations.expectation import Expectation
 
 SampleKey = dict[str, str | None]
 
@@ -86,7 +88,6 @@ def validate(
     *,
     references: Sequence[Reference] = (),
     measures: Sequence[Measure] = (),
-    rows: int | None = None,
     may_be_empty: bool | None = None,
     samples: int = 5,
 ) -> ValidationReport:
@@ -97,21 +98,23 @@ def validate(
         table: contract.
         references: foreign keys to follow.
         measures: figures to judge with the rows; those without a value are left out.
-        rows: how many rows there are, where the caller knows; counted otherwise.
         may_be_empty: whether no rows at all are right; by default what the suites say of the table.
         samples: most failing rows to name for a rule.
     """
     told = [measure for measure in measures if measure.value is not None]
-    if set(frame.columns) == set(table.column_names):
-        suite = suite_for(table, references, may_be_empty=may_be_empty)
-        failed = _judge_rows(mark_known(frame, references), table, suite, samples)
-        evaluated = len(suite.expectations)
-    else:
-        failed, evaluated = [_wrong_columns(frame, table)], 1
-    failed += _judge_measures(table, told)
-    values = {measure.name: float(measure.value) for measure in told}
-    rows = frame.count() if rows is None else rows
-    return ValidationReport(table.name, rows, evaluated + len(told), tuple(failed), values)
+    values = {measure.name: float(measure.value) for measure in told if measure.value is not None}
+    if set(frame.columns) != set(table.column_names):
+        failed = [_wrong_columns(frame, table), *_judge(table, [], {}, told)]
+        return ValidationReport(table.name, frame.count(), 1 + len(told), tuple(failed), values)
+    rules = rules_of(table, references, may_be_empty=may_be_empty)
+    marked = mark_known(frame, references)
+    counts = marked.agg(F.count(F.lit(1)).alias("row_count"), *[rule.broken.alias(rule.name) for rule in rules]).first()
+    broken = {rule.name: int(counts[rule.name]) for rule in rules}
+    failed = _judge(table, rules, broken, told)
+    samples_of = _find_rows(marked, table, [rule for rule in rules if broken[rule.name]], samples)
+    failed = [replace(rule, **samples_of.get((rule.rule, rule.column), {})) for rule in failed]
+    # One rule more: that the columns are those of the contract.
+    return ValidationReport(table.name, counts["row_count"], 1 + len(rules) + len(told), tuple(failed), values)
 
 
 def run_suite(
@@ -123,21 +126,45 @@ def run_suite(
     return batch.validate(suite, result_format=result_format).results
 
 
-def _judge_rows(frame: DataFrame, table: Table, suite: "ExpectationSuite", samples: int) -> list[FailedRule]:
-    broken = [result for result in run_suite("rows", frame, suite, "BOOLEAN_ONLY") if not result.success]
-    found = _find_rows(frame, table, suite, [_meta(result) for result in broken], samples)
-    return [_failed_rule(result, found.get(_rule_id(_meta(result)))) for result in broken]
+def _judge(
+    table: Table, rules: Sequence[Rule], broken: Mapping[str, int], measures: Sequence[Measure]
+) -> list[FailedRule]:
+    """Judges the rows that break each rule, of which there may be none, and the measures: one row, one suite."""
+    import pandas as pd
+
+    figures: dict[str, float] = {}
+    expectations = []
+    for rule in rules:
+        figures[rule.name] = float(broken[rule.name])
+        meta = {"rule": rule.rule, "column": rule.column, "text": rule.text, "blocking": True}
+        expectations.append(_between(rule.name, 0, 0, meta))
+    for measure in measures:
+        figures[measure.name] = float(measure.value)  # type: ignore[arg-type]
+        text = f"{measure.text}; it is {measure.value:.4g}"
+        meta = {"rule": measure.rule, "column": None, "text": text, "blocking": measure.is_blocking}
+        expectations.append(_between(measure.name, measure.minimum, measure.maximum, meta))
+    if not expectations:
+        return []
+    suite = great_expectations().ExpectationSuite(name=f"{table.name} figures", expectations=expectations)
+    results = run_suite("figures", pd.DataFrame([figures]), suite, "BOOLEAN_ONLY")
+    return [_failed_rule(result) for result in results if not result.success]
+
+
+def _between(column: str, minimum: float, maximum: float, meta: dict[str, Any]) -> "Expectation":
+    severity = "critical" if meta["blocking"] else "warning"
+    expectations = great_expectations().expectations
+    return expectations.ExpectColumnValuesToBeBetween(
+        column=column, min_value=minimum, max_value=maximum, severity=severity, meta=meta
+    )
 
 
 def _find_rows(
-    frame: DataFrame, table: Table, suite: "ExpectationSuite", broken: list[dict], samples: int
-) -> dict[tuple, tuple[int, tuple[SampleKey, ...]]]:
-    """Rule → failing rows and the keys of some, for the rules that rows break."""
-    wanted = {_rule_id(meta) for meta in broken if meta["rule"] not in {"columns", "rows"}}
-    if not wanted:
+    frame: DataFrame, table: Table, broken: Sequence[Rule], samples: int
+) -> dict[tuple[str, str | None], dict[str, Any]]:
+    """Rule → how many rows break it, and the keys of some of them, by Great Expectations on the rows."""
+    by_row = [rule for rule in broken if rule.rule != "rows"]
+    if not by_row:
         return {}
-    by_row = [rows_expectation(table, e) for e in suite.expectations if _rule_id(e.meta) in wanted]
-    again = great_expectations().ExpectationSuite(name=f"{table.name} failing rows", expectations=by_row)
     result_format = {
         "result_format": "SUMMARY",
         "unexpected_index_column_names": list(table.key),
@@ -145,48 +172,22 @@ def _find_rows(
         "return_unexpected_index_query": False,  # for the key it would be a window in a WHERE, which Spark refuses
     }
     found = {}
-    for result in run_suite("rows", frame, again, result_format):
+    for result in run_suite("rows", frame, suite_of(table, by_row), result_format):
         listed = result.result.get("partial_unexpected_index_list") or []
         keys = dict.fromkeys(tuple((name, _text(row.get(name))) for name in table.key) for row in listed)
-        count = result.result.get("unexpected_count")
-        found[_rule_id(_meta(result))] = count, tuple(dict(key) for key in list(keys)[:samples])
+        sample_keys = tuple(dict(key) for key in list(keys)[:samples])
+        meta = result.expectation_config.meta
+        found[meta["rule"], meta["column"]] = {
+            "unexpected": result.result.get("unexpected_count"),
+            "sample_keys": sample_keys,
+        }
     return found
 
 
-def _judge_measures(table: Table, measures: Sequence[Measure]) -> list[FailedRule]:
-    if not measures:
-        return []
-    import pandas as pd
-
-    gx = great_expectations()
-    expectations = [
-        gx.expectations.ExpectColumnValuesToBeBetween(
-            column=measure.name,
-            min_value=measure.minimum,
-            max_value=measure.maximum,
-            severity="critical" if measure.is_blocking else "warning",
-            meta={
-                "rule": measure.rule,
-                "column": None,
-                "contract": table.name,
-                "text": f"{measure.text}; it is {measure.value:.4g}",
-                "blocking": measure.is_blocking,
-            },
-        )
-        for measure in measures
-    ]
-    suite = gx.ExpectationSuite(name=f"{table.name} measures", expectations=expectations)
-    row = pd.DataFrame({measure.name: [float(measure.value)] for measure in measures})  # type: ignore[arg-type]
-    return [
-        _failed_rule(result, None) for result in run_suite("measures", row, suite, "BOOLEAN_ONLY") if not result.success
-    ]
-
-
-def _failed_rule(result: "ExpectationValidationResult", found: tuple[int, tuple[SampleKey, ...]] | None) -> FailedRule:
-    meta = _meta(result)
-    count, keys = found or (None, ())
+def _failed_rule(result: "ExpectationValidationResult") -> FailedRule:
+    meta = result.expectation_config.meta
     text = meta["text"] + (" (Great Expectations could not judge it)" if _raised(result) else "")
-    return FailedRule(meta["rule"], meta["column"], text, meta["blocking"], count, keys)
+    return FailedRule(meta["rule"], meta["column"], text, meta["blocking"])
 
 
 def _wrong_columns(frame: DataFrame, table: Table) -> FailedRule:
@@ -207,19 +208,11 @@ def _context() -> "AbstractDataContext":
 
 @cache
 def _batches(kind: str) -> "BatchDefinition":
-    """Where frames go in: Spark for rows, pandas for the one row of measures."""
+    """Where frames go in: Spark for rows, pandas for the one row of figures."""
     sources = _context().data_sources
     # persist=False: by default Great Expectations caches every frame and never lets go of it.
     source = sources.add_spark(kind, persist=False) if kind == "rows" else sources.add_pandas(kind)
     return source.add_dataframe_asset(kind).add_batch_definition_whole_dataframe(kind)
-
-
-def _meta(result: "ExpectationValidationResult") -> dict:
-    return result.expectation_config.meta
-
-
-def _rule_id(meta: Mapping) -> tuple[str, str | None]:
-    return meta["rule"], meta["column"]
 
 
 def _raised(result: "ExpectationValidationResult") -> bool:

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from transforms.baselines import decayed_frequency, personal_top
-from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, shortlist
+from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, with_leads
 from transforms.needs import cohere, need_probabilities
 
 HISTORY = (
@@ -35,7 +35,7 @@ def proposed(spark):
         keyed = [(customer, product, int(text[:15], 16), "need", *rest) for customer, product, text, *rest in rows]
         scored = spark.createDataFrame(keyed, HISTORY)
         needs = spark.createDataFrame([("c", "need", likely, likely)], NEEDS)
-        looked_at = shortlist(scored, leads(scored, needs, params), params)
+        looked_at = with_leads(scored, leads(scored, needs, params))
         history = flag_history(looked_at, frequency, "2017-05", params)
         neighbours = spark.createDataFrame(list(near), "text_hash string, neighbour_hash string, similarity double")
         copurchase = spark.createDataFrame(
@@ -137,10 +137,11 @@ def test_baselines(spark):
     assert decayed.product_id == "lately"
 
 
-def test_what_is_looked_at_is_bounded_but_the_best_product_of_a_likely_need_always_is(spark):
+def test_the_best_product_of_a_likely_need_leads_it(spark):
     rows = [("c", "p1", "milk", 0.5), ("c", "p2", "milk", 0.4), ("c", "p3", "milk", 0.3), ("c", "p4", "soap", 0.1)]
     history = spark.createDataFrame(rows, "customer_id string, product_id string, need string, score double")
-    needs = spark.createDataFrame([("c", "soap", 0.9, 0.9)], NEEDS)
-    params = CandidateParams(max_history=2, min_needs=0)
-    found = shortlist(history, leads(history, needs, params), params).collect()
-    assert {row.product_id: row.lead_score for row in found} == {"p1": None, "p2": None, "p4": 0.9}
+    needs = spark.createDataFrame([("c", "soap", 0.9, 0.9), ("c", "milk", 0.1, 0.1)], NEEDS)
+    found = with_leads(history, leads(history, needs, CandidateParams(min_needs=0))).collect()
+    assert {row.product_id: row.lead_score for row in found} == {"p1": None, "p2": None, "p3": None, "p4": 0.9}
+    found = with_leads(history, leads(history, needs, CandidateParams(min_needs=2))).collect()
+    assert {row.product_id: row.lead_score for row in found} == {"p1": 0.1, "p2": None, "p3": None, "p4": 0.9}

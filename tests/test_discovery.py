@@ -15,8 +15,8 @@ from jobs.proposals import draw, take_stock
 from tests.test_lists import candidate, content_of
 from tests.test_ranking import row_of, write
 from tests.test_vectors import text_rows
-from transforms.affinity import item_weights
 from transforms.discovery import FEATURES, DiscoveryParams, Histories, Peers, Proposals, Shelf
+from transforms.ease import item_weights
 from transforms.needs import new_needs
 from transforms.policy import decide
 from transforms.ranking import Ranker
@@ -351,7 +351,7 @@ def test_a_probability_is_what_became_of_last_month_s_discoveries(lake, settings
     said += [filled(DISCOVERIES, month="2017-05", customer_id=f"y{n}", product_id="p1", score=0.5) for n in range(40)]
     write(lake, DISCOVERIES, [row | {"need": "n", "source": "trending"} for row in said], ["2017-05"])
     report = discoveries.run(lake, settings.model_copy(update={"discoveries": 2}), ["2017-06"])
-    learned = Ranker((), report.details["slope"], report.details["intercept"])
+    learned = Ranker("", report.details["slope"], report.details["intercept"])
     assert learned.calibrated(np.array([0.5]))[0] == pytest.approx(0.6, abs=0.01), "60 of 100 such were bought"
     rows = lake.read(DISCOVERIES, ["2017-06"]).collect()
     said = learned.calibrated(np.array([row.score for row in rows]))

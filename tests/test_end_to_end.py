@@ -14,12 +14,12 @@ from pathlib import Path
 
 import dagster as dg
 import httpx
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
 from assets.factory import asset_key
 from jobs import (
-    affinities,
     candidates,
     list_decisions,
     list_requests,
@@ -39,6 +39,7 @@ from orchestration.run import run_months
 from orchestration.sensors import late_rows, stale_months
 from warehouse.contracts import TABLES, gold, serving, silver
 from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE
+from warehouse.contracts.table import arrow_schema
 from warehouse.errors import PermanentError
 from warehouse.lake import Lake
 from warehouse.llm.stand_in_process import running
@@ -189,11 +190,11 @@ def _rows(frame) -> list[str]:
 
 
 def test_a_month_run_again_gives_the_same_rows_and_the_same_version(lake, platform_settings):
-    tables = [gold.REPLENISHMENT_STATE, gold.AFFINITIES, gold.RANKER_EXAMPLES, gold.RANKERS, gold.CANDIDATES]
+    tables = [gold.REPLENISHMENT_STATE, gold.RANKER_EXAMPLES, gold.RANKERS, gold.CANDIDATES]
     tables += [gold.LIST_REQUESTS, gold.LIST_DECISIONS]
     before = [_rows(lake.read(table, ["2017-04"])) for table in tables]
     version = open_store(platform_settings.serving_store).live().version
-    for job in (replenishment_state, affinities, ranker_examples, rankers, candidates, list_requests):
+    for job in (replenishment_state, ranker_examples, rankers, candidates, list_requests):
         job.run(lake, platform_settings, ["2017-04"])
     decided = list_decisions.run(lake, platform_settings, ["2017-04"])
     assert decided.details["asked"] == 0, "unchanged requests are not asked again"
@@ -295,13 +296,14 @@ def test_the_late_rows_sensor_asks_for_the_months_that_got_rows_after_they_were_
 def test_a_failed_blocking_check_stops_the_month_and_publishes_nothing(lake, platform_settings, instance, overrides):
     live = open_store(platform_settings.serving_store).live()
     before = _newest_order_lines(instance)
-    lost = lake.read(LANDING_FILES).limit(1).withColumn("rows_in", F.col("rows_in") + 1)
-    lost = lost.withColumns({"file_id": F.lit("lost"), "dataset": F.lit("orders")})
-    lake.append(LANDING_FILES, lost)
+    entry = lake.collect(LANDING_FILES).slice(0, 1).to_pylist()[0]
+    lost = entry | {"rows_in": entry["rows_in"] + 1, "file_id": "lost", "dataset": "orders"}
+    schema = arrow_schema(LANDING_FILES)
+    lake.append(LANDING_FILES, pa.Table.from_pylist([lost], schema=schema))
     try:
         assert not run_months(instance, ["2017-04"], single_run=False, overrides=overrides)
     finally:
-        lake.replace_where(LANDING_FILES, lost.where("false"), "file_id = 'lost'")
+        lake.replace_where(LANDING_FILES, schema.empty_table(), "file_id = 'lost'")
     assert _newest_order_lines(instance) == before
     assert open_store(platform_settings.serving_store).live() == live
 

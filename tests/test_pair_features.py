@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from transforms.frequency import FrequencyParams, monthly_frequency
 from transforms.needs import as_needs
-from transforms.pair_features import feature_columns, label_examples, pair_features, with_affinities
+from transforms.pair_features import feature_columns, label_examples, pair_features
 from transforms.replenishment import StateParams, advance_state
 from warehouse.contracts.features import FEATURE_NAMES, FEATURES
 from warehouse.contracts.gold import REPLENISHMENT_STATE
@@ -58,11 +58,8 @@ def features_of(spark, lines=BOUGHT, months=("2017-04", "2017-05")):
 
 
 def all_features(spark):
-    """Of the pairs bought by the end of May, of which one has affinities."""
-    near = spark.createDataFrame(
-        [("anna", "milk", 0.25, 0.5)], "customer_id string, product_id string, affinity double, affinity_lately double"
-    )
-    return with_affinities(pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05"))), near)
+    """Of the pairs bought by the end of May."""
+    return pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")))
 
 
 @pytest.fixture(scope="module")
@@ -81,27 +78,22 @@ def test_a_pair_s_own_figures(features):
 
 def test_a_pair_s_rhythm(features):
     row = features["anna", "milk"]
-    assert (row.pair_bought_this_month, row.pair_bought_last_month, row.pair_bought_two_months_ago) == (1, 1, 0)
+    assert row.pair_bought_this_month == 1
     assert features["anna", "soap"].pair_bought_this_month == 0
     assert (row.pair_units_per_order, row.pair_span_days) == (2, 45)
     assert row.pair_purchases_a_month == pytest.approx(3 * 30 / 61)
-    assert row.pair_product_gap_share == pytest.approx(15 / row.product_gap_days)
 
 
-def test_a_pair_has_a_share_of_its_need_and_of_the_customer(features):
+def test_a_pair_has_a_share_of_its_need(features):
     milk, skim = features["anna", "milk"], features["anna", "skim"]
-    assert milk.pair_share_of_need_15d == pytest.approx(milk.pair_purchases_15d / (milk.pair_purchases_15d + 1))
+    assert milk.pair_share_of_need_45d == pytest.approx(milk.pair_purchases_45d / (milk.pair_purchases_45d + 1))
     assert milk.pair_share_of_need_45d + skim.pair_share_of_need_45d == pytest.approx(1)
-    shares = [features["anna", product].pair_share_of_customer_45d for product in TYPES]
-    assert sum(shares) == pytest.approx(1)
-    assert (milk.pair_is_favourite, skim.pair_is_favourite) == (1, 0)
     assert skim.need_favourite_purchases_45d == milk.pair_purchases_45d
 
 
 def test_a_need_is_bought_for_on_days(features):
-    row = features["anna", "skim"]
-    assert (row.need_purchase_days, row.need_gap_days, row.need_gap_share) == (4, pytest.approx(60 / 3), 0)
-    assert (features["anna", "soap"].need_gap_days, features["anna", "soap"].need_gap_share) == (None, None)
+    assert features["anna", "skim"].need_purchase_days == 4
+    assert features["anna", "soap"].need_purchase_days == 1
 
 
 def test_a_need_holds_all_products_of_the_type(features):
@@ -111,20 +103,12 @@ def test_a_need_holds_all_products_of_the_type(features):
     assert features["anna", "soap"].need_products == 1
 
 
-def test_a_customer_holds_all_needs(features):
-    row = features["anna", "soap"]
-    assert (row.customer_products, row.customer_since_last_days, row.customer_since_first_days) == (3, 0, 60)
-    assert row.customer_repeat_share == pytest.approx(1 / 3)
-    assert features["bob", "milk"].customer_products == 1
-
-
 def test_a_product_holds_all_customers(features):
     row = features["bob", "milk"]
     assert row.product_buyers == 2
     assert row.product_repeat_share == pytest.approx(1 / 2)
     assert row.product_purchases_15d == pytest.approx(features["anna", "milk"].pair_purchases_15d + 2**-1)
-    assert row.type_repeat_share == pytest.approx(1 / 3)
-    assert (row.product_since_last_days, row.product_newcomer_share) == (15, pytest.approx(1 / 2))
+    assert row.product_newcomer_share == pytest.approx(1 / 2)
     assert row.product_share_of_need == pytest.approx(row.product_purchases_45d / (row.product_purchases_45d + 1))
     assert row.product_trend == pytest.approx(row.product_purchases_15d / row.product_purchases_45d)
     assert row.product_gap_days == pytest.approx((45 + 5 * row.type_gap_days) / (2 + 5))
@@ -135,11 +119,12 @@ def test_the_gap_is_shrunk_and_missing_gaps_are_told(features):
     assert features["anna", "soap"].pair_gap_share > features["anna", "milk"].pair_gap_share > 0
 
 
-def test_who_has_affinities_keeps_them_and_nobody_is_lost(spark):
-    rows = {(row.customer_id, row.product_id): row for row in all_features(spark).collect()}
-    assert len(rows) == 4
-    assert (rows["anna", "milk"].pair_affinity, rows["anna", "milk"].pair_affinity_lately) == (0.25, 0.5)
-    assert rows["bob", "milk"].pair_affinity is None
+def test_of_each_customer_the_pairs_bought_most_lately_are_kept(spark, features):
+    rows = pair_features(state_of(spark, BOUGHT, ("2017-04", "2017-05")), most=2).collect()
+    found = {(row.customer_id, row.product_id): row for row in rows}
+    assert set(found) == {("anna", "milk"), ("anna", "skim"), ("bob", "milk")}
+    kept = found["anna", "milk"]
+    assert kept.product_purchases_45d == features["anna", "milk"].product_purchases_45d, "products hold all customers"
 
 
 def test_only_what_the_contract_allows_is_null(spark):
@@ -183,7 +168,7 @@ def test_needs_have_the_features_of_products(spark):
     assert (milk.pair_purchase_days, milk.pair_months_in_6, milk.pair_last_units) == (4, 2, 1)
     assert (milk.pair_since_last_days, milk.pair_since_first_days) == (0, 60)
     assert milk.pair_gap_days == pytest.approx(60 / 3)
-    assert (milk.need_products, milk.customer_products, milk.product_buyers) == (2, 2, 2)
+    assert (milk.need_products, milk.product_buyers) == (2, 2)
     assert rows["anna", "Soap"].pair_gap_days is None
 
 

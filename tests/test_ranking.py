@@ -10,7 +10,7 @@ import pytest
 from jobs import ranker_examples, rankers
 from jobs.candidates import said_by
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
-from transforms.ranking import Ranker, RankerParams, calibrate, train
+from transforms.ranking import OF_TARGET, Ranker, RankerParams, calibrate, train
 from warehouse.contracts.features import FEATURE_NAMES
 from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKER_EXAMPLES, RANKERS, REPLENISHMENT_STATE
 from warehouse.errors import MissingMonth
@@ -47,14 +47,7 @@ def test_it_finds_what_matters_and_thinned_negatives_do_not_raise_the_probabilit
 
 def test_the_same_examples_give_the_same_model(ranker):
     features, is_bought, weight, _ = examples(1, share=0.5)
-    assert train(features, is_bought, weight, PARAMS).models == ranker.models
-
-
-def test_the_trainings_differ_and_their_scores_are_averaged(ranker):
-    assert len(set(ranker.models)) == PARAMS.parts > 1
-    features, *_ = examples(3)
-    odds = [np.log(each / (1 - each)) for each in (Ranker((model,)).raw(features) for model in ranker.models)]
-    assert np.log(ranker.raw(features) / (1 - ranker.raw(features))) == pytest.approx(np.mean(odds, axis=0))
+    assert train(features, is_bought, weight, PARAMS).model == ranker.model
 
 
 def test_a_missing_value_is_no_error(ranker):
@@ -66,7 +59,7 @@ def test_a_missing_value_is_no_error(ranker):
 def test_tasks_say_what_the_ranker_says(spark, ranker):
     features, *_ = examples(3)
     features[:50, 1] = np.nan
-    calibrated = Ranker(ranker.models, slope=0.5, intercept=-1.0)
+    calibrated = Ranker(ranker.model, slope=0.5, intercept=-1.0)
     columns = {name: pa.array(features[:, place], from_pandas=True) for place, name in enumerate(FEATURE_NAMES)}
     frame = spark.createDataFrame(pa.table({"row": np.arange(len(features)), **columns}))
     said = frame.repartition(3).select("row", said_by(calibrated).alias("said"))
@@ -153,7 +146,7 @@ def test_without_lightgbm_the_forecast_stands_and_the_report_says_what_to_instal
 @pytest.fixture
 def taught(lake, monkeypatch):
     """Examples of three months, in which ever more is bought; enough to learn from."""
-    monkeypatch.setattr(rankers, "RankerParams", lambda: RankerParams(rounds=5, min_bought=20))
+    monkeypatch.setitem(OF_TARGET, "product", RankerParams(rounds=5, min_bought=20))
     months = ("2017-03", "2017-04", "2017-05")
     rows = []
     for month, first_bought in zip(months, (60, 50, 30), strict=True):

@@ -23,17 +23,15 @@ class CandidateParams:
     ``min_due_probability``: an item less likely than this is not due, whatever its date says (it was given up, or
     tried once). ``likely``: an item as likely as this is due, whatever its date says.
     ``min_similarity``: cosine below which two texts are not similar. ``max_anchors``: due or high-frequency items of a
-    customer that lead to others. ``min_needs``: needs of a customer that are offered a line however unlikely they are,
-    as many as a short list has. ``max_history``: products of a customer that are looked at, the best first; more could
-    not find a place among ``max_candidates``, which are kept.
+    customer that lead to others. ``min_needs``: needs of a customer that are offered a line however unlikely they are:
+    as many as a list has lines. ``max_candidates``: candidates kept of a customer.
     """
 
     min_due_probability: float = 0.02
     likely: float = 0.15
     min_similarity: float = 0.7
-    min_needs: int = 10
+    min_needs: int = 20
     max_anchors: int = 20
-    max_history: int = 150
     max_candidates: int = 60
 
 
@@ -60,21 +58,15 @@ def leads(history: DataFrame, needs: DataFrame, params: CandidateParams) -> Data
     return found.select("customer_id", "best.product_id", F.col("need_score").alias("lead_score"))
 
 
-def shortlist(history: DataFrame, lead_items: DataFrame, params: CandidateParams) -> DataFrame:
-    """What is looked at of each customer's history: the ``max_history`` best products, and all of :func:`leads`.
-
-    Shape: ``forecast`` rows in and out, with ``lead_score``, null where the product leads no need.
-    """
-    best_first = Window.partitionBy("customer_id").orderBy(F.desc("score"), "product_id")
-    known = history.join(lead_items.hint("shuffle_hash"), on=PAIR, how="left")
-    placed = known.withColumn("place", F.row_number().over(best_first))
-    return placed.where((F.col("place") <= params.max_history) | F.col("lead_score").isNotNull()).drop("place")
+def with_leads(history: DataFrame, lead_items: DataFrame) -> DataFrame:
+    """The history with ``lead_score`` of :func:`leads`, null where the product leads no need; rows in = rows out."""
+    return history.join(lead_items.hint("shuffle_hash"), on=PAIR, how="left")
 
 
 def flag_history(history: DataFrame, frequency: DataFrame, month: str, params: CandidateParams) -> DataFrame:
     """Marks the due and the high-frequency items of each customer's history.
 
-    Shape: one row a pair in (:func:`shortlist`), one out, with ``is_due``, ``is_high_frequency`` and
+    Shape: one row a pair in (:func:`with_leads`), one out, with ``is_due``, ``is_high_frequency`` and
     ``orders_in_month``. Due: likely in the month after, the best product of a need that may take a line, or expected by
     the month's end and not too unlikely.
     """

@@ -1,6 +1,6 @@
 """Products that a customer has never bought and may try next month. Arrays in, arrays out.
 
-A customer's proposals: what those who bought the same buy too (EASE, ``transforms/affinity.py``), what is new to many,
+A customer's proposals: what those who bought the same buy too (EASE, ``transforms/ease.py``), what is new to many,
 what is new to many among the needs that the customer buys for, what customers of a like profile buy, and what is new
 in the shop and reads like what the customer buys. Boosted trees (``transforms/ranking.py``) order them by
 :data:`FEATURES`. EASE knows no time, the trees do. Not here: reading history and vectors (``jobs/proposals.py``), and
@@ -91,7 +91,6 @@ class DiscoveryParams:
             feature_share=0.5,
             negative_share=0.2,
             months=2,
-            parts=1,
         )
     )
 
@@ -102,7 +101,7 @@ class Shelf:
 
     ``need`` and ``category`` are positions. ``buyers`` of all time; ``newcomers``, who bought it for the first time
     lately; purchase days weighted by half-lives of 15 and 45 days; its need's, by 15 days, and its need's newcomers.
-    ``weights``: from :func:`transforms.affinity.item_weights`, of the products before the arrivals, which are the last.
+    ``weights``: from :func:`transforms.ease.item_weights`, of the products before the arrivals, which are the last.
     ``similarity``: ``(products, arrivals)``, cosine of the texts; 0 where they are not near to each other.
     """
 

@@ -1,7 +1,7 @@
 """What is known of every live pair at the end of a month, as numbers for the ranker.
 
-All of it comes from the running state of that month, and from affinities learned from it, so no feature can see a later
-purchase. Names, units and meaning: ``warehouse/contracts/features.py``.
+All of it comes from the running state of that month, so no feature can see a later purchase. Names, units and meaning:
+``warehouse/contracts/features.py``.
 """
 
 from pyspark.sql import Column, DataFrame, Window
@@ -22,74 +22,46 @@ _PRODUCT_PRIOR_GAPS = 5.0
 """Gaps of the type's mean with which a product's own mean gap is shrunk."""
 _NEWCOMER_DAYS = 45
 _DAYS_A_MONTH = 30.0
-_MONTHS_AGO = {"pair_bought_this_month": 0, "pair_bought_last_month": 1, "pair_bought_two_months_ago": 2}
 _LEAST = 1e-9
 """Purchases that a share is at least taken of: what was bought long ago weighs next to nothing."""
 
 
-def pair_features(state: DataFrame) -> DataFrame:
-    """Adds the features, all but affinities, and ``product_units_per_order`` (median over its buyers), to the state.
+def pair_features(state: DataFrame, most: int | None = None) -> DataFrame:
+    """Adds the features and ``product_units_per_order`` (median over its buyers) to the state.
 
-    Shape: rows in = rows out, by customer. In: ``gold/replenishment_state`` of one month with ``need`` (not
-    null). Out: the same columns and ``FEATURE_NAMES`` as doubles, null only where the contract says so.
+    Shape: in, ``gold/replenishment_state`` of one month with ``need`` (not null). Out, the same columns and
+    ``FEATURE_NAMES`` as doubles, null only where the contract says so, by customer. One row a pair; of each customer
+    the ``most`` that they bought most by recency, or all. What is known of a need is that of the pairs kept.
+
+    Args:
+        state: the pairs.
+        most: pairs kept of a customer.
     """
-    repeat_share = F.avg((F.col("purchase_days") > 1).cast("double"))
-    # By customer, as every window and join after it is: the rows then stay where they are.
-    known = state.repartition("customer_id").join(F.broadcast(_product_features(state)), on="product_id", how="inner")
-    with_pair = known.withColumns(_of_pair(month_end()))
-    # One sort serves both windows: a customer's needs lie together.
-    need, customer = Window.partitionBy("customer_id", "need"), Window.partitionBy("customer_id")
-    with_need = with_pair.withColumns(
-        {
-            **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
-            "need_since_last_days": F.min("pair_since_last_days").over(need),
-            "need_since_first_days": F.max("pair_since_first_days").over(need),
-            "need_products": F.count(F.lit(1)).over(need).cast("double"),
-            "need_favourite_purchases_45d": F.max("pair_purchases_45d").over(need),
-            # A day split among three products comes back as .9999….
-            "need_purchase_days": F.round(F.sum("need_days").over(need)),
-        }
+    known = state.repartition("customer_id")
+    if most is not None:
+        # In the half-life that the ranker looks at most. A pair far down this order is on no list of twenty.
+        order = Window.partitionBy("customer_id").orderBy(F.desc(decayed_name(120)), "product_id")
+        known = known.withColumn("place", F.row_number().over(order)).where(F.col("place") <= most).drop("place")
+    known = known.join(F.broadcast(_product_features(state)), on="product_id", how="inner")
+    need = Window.partitionBy("customer_id", "need")
+    return (
+        known.withColumns(_of_pair(month_end()))
+        .withColumns(
+            {
+                **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
+                "need_since_last_days": F.min("pair_since_last_days").over(need),
+                "need_products": F.count(F.lit(1)).over(need).cast("double"),
+                "need_favourite_purchases_45d": F.max("pair_purchases_45d").over(need),
+                # A day split among three products comes back as .9999….
+                "need_purchase_days": F.round(F.sum("need_days").over(need)),
+            }
+        )
+        .withColumn("pair_share_of_need_45d", _share(F.col("pair_purchases_45d"), "need_purchases_45d"))
     )
-    with_customer = with_need.withColumns(
-        {
-            **{f"customer_purchases_{d}d": F.sum(decayed_name(d)).over(customer) for d in RANKER_HALF_LIVES_DAYS},
-            "customer_since_last_days": F.min("pair_since_last_days").over(customer),
-            "customer_since_first_days": F.max("pair_since_first_days").over(customer),
-            "customer_products": F.count(F.lit(1)).over(customer).cast("double"),
-            "customer_repeat_share": repeat_share.over(customer),
-        }
-    )
-    return with_customer.withColumns(_shares())
-
-
-def _shares() -> dict[str, Column]:
-    """How the pair stands in its need, the customer and the product."""
-    bought, favourite = F.col("pair_purchases_45d"), F.col("need_favourite_purchases_45d")
-    days, since_last = F.col("need_purchase_days"), F.col("need_since_last_days")
-    need_gap = F.when(days > 1, F.greatest(F.col("need_since_first_days") - since_last, F.lit(1.0)) / (days - 1))
-    return {
-        "pair_share_of_need_15d": _share(F.col("pair_purchases_15d"), "need_purchases_15d"),
-        "pair_share_of_need_45d": _share(bought, "need_purchases_45d"),
-        "pair_share_of_customer_45d": _share(bought, "customer_purchases_45d"),
-        "pair_is_favourite": (bought >= favourite).cast("double"),
-        "pair_product_gap_share": F.col("pair_since_last_days") / F.col("product_gap_days"),
-        "need_gap_days": need_gap,
-        "need_gap_share": since_last / need_gap,
-    }
 
 
 def _share(part: Column, whole: str) -> Column:
     return part / F.greatest(F.col(whole), F.lit(_LEAST))
-
-
-def with_affinities(features: DataFrame, affinities: DataFrame) -> DataFrame:
-    """Adds the features that :func:`pair_features` leaves out.
-
-    Shape: rows in = rows out. ``affinities``: ``customer_id, product_id, affinity, affinity_lately``, at most one row a
-    pair; null for the others.
-    """
-    named = affinities.withColumnsRenamed({"affinity": "pair_affinity", "affinity_lately": "pair_affinity_lately"})
-    return features.join(named.hint("shuffle_hash"), on=list(PAIR), how="left")
 
 
 def _product_features(state: DataFrame) -> DataFrame:
@@ -97,7 +69,6 @@ def _product_features(state: DataFrame) -> DataFrame:
     is_newcomer = F.datediff(month_end(), "first_ordered_date") < _NEWCOMER_DAYS
     products = state.groupBy("month", "need", "product_id").agg(
         *[F.sum(decayed_name(days)).alias(f"product_purchases_{days}d") for days in RANKER_HALF_LIVES_DAYS],
-        F.min(F.datediff(month_end(), "last_ordered_date")).cast("double").alias("product_since_last_days"),
         F.count(F.lit(1)).cast("double").alias("product_buyers"),
         F.count_if(is_newcomer).alias("newcomers"),
         F.count_if(F.col("purchase_days") > 1).alias("repeaters"),
@@ -111,7 +82,6 @@ def _product_features(state: DataFrame) -> DataFrame:
     overall = F.try_divide(gap_days.over(of_all), gaps.over(of_all))
     with_type = products.withColumns(
         {
-            "type_repeat_share": F.sum("repeaters").over(of_type) / F.sum("product_buyers").over(of_type),
             "type_gap_days": F.coalesce(enough, overall, F.lit(_FIRST_GAP_DAYS)),
             "type_purchases_45d": F.sum("product_purchases_45d").over(of_type),
         }
@@ -162,5 +132,5 @@ def _of_pair(end: Column) -> dict[str, Column]:
         "pair_units_per_order": F.col("units_per_order"),
         "pair_purchases_a_month": F.col("purchase_days") * _DAYS_A_MONTH / (since_first + 1),
         "pair_span_days": since_first - since_last,
-        **{name: F.getbit("recent_months", F.lit(ago)).cast("double") for name, ago in _MONTHS_AGO.items()},
+        "pair_bought_this_month": F.getbit("recent_months", F.lit(0)).cast("double"),
     }

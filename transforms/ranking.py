@@ -6,7 +6,6 @@ log-odds (Platt 1999, "Probabilistic outputs for support vector machines").
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from warehouse.contracts.features import FEATURE_NAMES
-from warehouse.cores import available_cores
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-CODE_VERSION = "ranker 6"
+CODE_VERSION = "ranker 7"
 """Raise it with every change of the features' meaning or of the training: it is stored with each model."""
 
 _LEAST = 1e-6
@@ -29,11 +27,10 @@ _LEAST = 1e-6
 class RankerParams:
     """Hyperparameters; chosen on target months up to 2017-09 of Complete Journey (docs/decisions-quality.md).
 
-    The examples are cut into ``parts``; each of as many trainings leaves another part out, and their scores are
-    averaged: trees that saw other examples agree less, and their mean varies less. 1: one training sees all. Each tree
-    sees ``feature_share`` of the features. ``negative_share``: share of the pairs not bought that are learned from,
-    weighted up. ``months``: target months learned from. ``min_bought``: fewer positive examples than this teach
-    nothing; the forecast stands in.
+    Each tree sees ``feature_share`` of the features. ``negative_share``: share of the pairs not bought that are learned
+    from, weighted up. ``months``: target months learned from. ``min_bought``: fewer positive examples than this teach
+    nothing; the forecast stands in. ``most``: items of a customer that are learned from and scored, those bought most
+    by recency; the bound also holds for an id that many customers share.
     """
 
     rounds: int = 75
@@ -45,27 +42,30 @@ class RankerParams:
     months: int = 3
     min_bought: int = 200
     seed: int = 1
-    parts: int = 4
+    most: int = 150
 
 
-OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12, parts=2)}
+OF_TARGET = {"product": RankerParams(), "need": RankerParams(rounds=200, learning_rate=0.045, leaves=12)}
 """How the ranker of each target is trained. Needs are fewer and likelier, and gain by more and smaller steps."""
+
+MOST_MONTHS = max(params.months for params in OF_TARGET.values())
+"""Target months that examples are kept for."""
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """Trained models: LightGBM's own text of each, and their calibration, a line in log-odds (1 and 0: as it is)."""
+    """A trained model in LightGBM's own text, and its calibration, a line in log-odds (1 and 0: as it is)."""
 
-    models: tuple[str, ...]
+    model: str
     slope: float = 1.0
     intercept: float = 0.0
 
     @cached_property
-    def boosters(self) -> "list[Booster]":
-        """The models, parsed once a process."""
+    def booster(self) -> "Booster":
+        """The model, parsed once a process."""
         import lightgbm
 
-        return [lightgbm.Booster(model_str=model) for model in self.models]
+        return lightgbm.Booster(model_str=self.model)
 
     def raw(self, features: np.ndarray, threads: int = 1) -> np.ndarray:
         """Uncalibrated probability, which orders without ties.
@@ -74,8 +74,7 @@ class Ranker:
             features: ``(pairs, len(FEATURE_NAMES))``, float32; NaN where unknown.
             threads: cores to use. One in a task of Spark's, for those are as many as the cores.
         """
-        scores = [booster.predict(features, num_threads=threads, raw_score=True) for booster in self.boosters]
-        return 1.0 / (1.0 + np.exp(-np.mean(scores, axis=0)))
+        return self.booster.predict(features, num_threads=threads)
 
     def calibrated(self, raw: np.ndarray) -> np.ndarray:
         """Probability of a purchase next month, shape as given."""
@@ -113,20 +112,10 @@ def train(
         # Two threads on two busy cores stall for minutes.
         "num_threads": 1,
         "verbosity": -1,
+        "seed": params.seed,
     }
-
-    part = np.random.default_rng(params.seed).integers(0, params.parts, len(is_bought))
-
-    def grow(left_out: int) -> str:
-        # Cut before the training: LightGBM's own bagging draws for every tree, and takes three times as long.
-        seen = part != left_out if params.parts > 1 else slice(None)
-        label = is_bought[seen].astype(np.float32)
-        data = lightgbm.Dataset(features[seen], label, weight=weight[seen], feature_name=list(names))
-        return lightgbm.train({**settings, "seed": params.seed + left_out}, data, params.rounds).model_to_string()
-
-    # Side by side, one training a core: each holds its part of the examples.
-    with ThreadPoolExecutor(min(params.parts, available_cores())) as pool:
-        return Ranker(tuple(pool.map(grow, range(params.parts))))
+    data = lightgbm.Dataset(features, is_bought.astype(np.float32), weight=weight, feature_name=list(names))
+    return Ranker(lightgbm.train(settings, data, params.rounds).model_to_string())
 
 
 def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np.ndarray) -> Ranker:
@@ -142,7 +131,7 @@ def calibrate(ranker: Ranker, raw: np.ndarray, is_bought: np.ndarray, weight: np
 
     # Two numbers from a hundred thousand examples: nothing is gained by drawing them to zero.
     fitted = LogisticRegression(C=1e6).fit(_log_odds(raw)[:, None], is_bought, sample_weight=weight)
-    return Ranker(ranker.models, float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    return Ranker(ranker.model, float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ _EVERYWHERE = {
     **_DELTA,
     # Timestamps are UTC in every table; months and dates are cut in the business time zone by the transforms.
     "spark.sql.session.timeZone": "UTC",
+    # Readers without a JVM take no others.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.ansi.enabled": "true",
     "spark.ui.showConsoleProgress": "false",

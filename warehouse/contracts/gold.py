@@ -140,22 +140,6 @@ COPURCHASE = Table(
 TARGETS = ("product", "need")
 """What a ranker scores: a customer's products, or their needs, each of which is the products of a type together."""
 
-AFFINITIES = Table(
-    name="gold/affinities",
-    text="How much what a customer buys speaks for each product, and each need, that they have bought, by what others "
-    "buy together (EASE). Only items that are bought by many lately.",
-    key=("month", "target", "customer_id", "item"),
-    columns=(
-        MONTH,
-        Column("target", STRING, "what the item is", allowed=TARGETS),
-        _CUSTOMER,
-        Column("item", STRING, "product id, or the need"),
-        Column("affinity", DOUBLE, "by all that the customer has bought"),
-        Column("affinity_lately", DOUBLE, "by the same weighted by recency"),
-    ),
-    partition_by=("month",),
-)
-
 RANKER_EXAMPLES = Table(
     name="gold/ranker_examples",
     text="What the rankers learn from: a customer's products, and needs, as they stood at the end of the month before, "
@@ -181,7 +165,7 @@ RANKERS = Table(
     columns=(
         MONTH,
         Column("target", STRING, "what is scored", allowed=TARGETS),
-        Column("models", STRINGS, "LightGBM's text form of the trees of each training; their scores are averaged"),
+        Column("model", STRING, "the trees in LightGBM's text form"),
         Column("slope", DOUBLE, "calibration: log-odds = intercept + slope · log-odds of the trees; 1: none"),
         Column("intercept", DOUBLE, "calibration; 0: none"),
         Column("training_months", STRINGS, "target months learned from"),
@@ -336,7 +320,6 @@ TABLES = (
     REPLENISHMENT_STATE,
     COPURCHASE_COUNTS,
     COPURCHASE,
-    AFFINITIES,
     RANKER_EXAMPLES,
     RANKERS,
     CANDIDATES,
