@@ -4,7 +4,7 @@ Reads the lake and the serving store, writes nothing. Not here: how it looks (``
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.champion import decided_lists
 from jobs.scorecard import AGAINST, K
 from transforms.catalogue import as_of_end_of
 from transforms.list_changes import ListChanges, list_changes
@@ -34,7 +33,6 @@ PLOTTED = ("published", "decayed_frequency", AGAINST)
 """Methods of the scorecard that the page compares, the lists that were served first."""
 _HOUSEHOLDS = range(1, 2501)
 """The data's households are numbered from 1."""
-_CALIBRATED_MONTHS = 3
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,15 @@ def gather(
     live = store.live()
     if live is None:
         raise ValueError("a page needs published lists")
-    previous = next((version for version in store.versions() if version.month < live.month), None)
+    versions = store.versions()
+    previous = next((version for version in versions if version.month < live.month), None)
     scores = read_scores(lake, months)
     return DemoFigures(
         live=live,
         diff=store.diff(previous.version, live.version) if previous else None,
         household=_household(lake, store, live, previous),
         scores=scores,
-        calibration=_calibration(lake, settings, [score.month for score in scores[-_CALIBRATED_MONTHS:]]),
+        calibration=_calibration(lake, settings, versions, [score.month for score in scores]),
         flow=_flow(lake, live, dropped),
     )
 
@@ -182,40 +181,45 @@ def read_scores(lake: Lake, months: Sequence[str]) -> list[MonthScore]:
     return scores
 
 
-def _calibration(lake: Lake, settings: Settings, months: Sequence[str]) -> Calibration | None:
-    """The probabilities on the lists of the month before each of ``months``, against what was bought in it."""
-    judged = [lines for month in months if (lines := _judged_lines(lake, settings, month)) is not None]
+def _calibration(
+    lake: Lake, settings: Settings, versions: Sequence[Manifest], months: Collection[str]
+) -> Calibration | None:
+    """The probabilities on the published lists that the store holds, against what was bought in the month after.
+
+    Args:
+        lake: holds the versions' lines and the months' purchases.
+        settings: the business time zone.
+        versions: the store's, latest release first.
+        months: months that are over; a version counts where the month after its own is one of them.
+    """
+    latest = {version.month: version for version in reversed(versions)}
+    judged = {month: latest[before] for month in sorted(months) if (before := add_months(month, -1)) in latest}
     if not judged:
         return None
-    lines = judged[0]
-    for more in judged[1:]:
-        lines = lines.unionByName(more)
-    table = lines.toArrow()
+    table = _judged_lines(lake, settings, judged).toArrow()
     if table.num_rows == 0:
         return None
-    said, bought, need_said, need_bought = (np.asarray(table[name]) for name in table.column_names)
-    return Calibration(months, table.num_rows, reliability(need_said, need_bought), reliability(said, bought))
+    said, is_bought, need_said, is_need_bought = (np.asarray(column) for column in table.columns)
+    needs, products = reliability(need_said, is_need_bought), reliability(said, is_bought)
+    return Calibration(list(judged), table.num_rows, needs, products)
 
 
-def _judged_lines(lake: Lake, settings: Settings, month: str) -> DataFrame | None:
-    """``probability, is_bought, need_probability, is_need_bought`` of the lines decided before the month."""
-    before = add_months(month, -1)
-    decided = decided_lists(lake, settings, before).get("published")
-    if decided is None:
-        return None
-    lines = decided.select("customer_id", F.inline("items"))
-    products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
-    pairs = lake.read(PURCHASE_FREQUENCY, [month]).where("orders > 0").select("customer_id", "product_id")
+def _judged_lines(lake: Lake, settings: Settings, judged: Mapping[str, Manifest]) -> DataFrame:
+    """``probability, is_bought, need_probability, is_need_bought`` of the versions' lines, each by its month judged."""
+    month_after = F.date_format(F.add_months(F.to_date("month", "yyyy-MM"), 1), "yyyy-MM")
+    lines = lake.read(SUBSCRIBE_SAVE_LISTS).where(F.col("version").isin([each.version for each in judged.values()]))
+    lines = lines.select(
+        month_after.alias("month"), "customer_id", "product_id", "need", "probability", "need_probability"
+    )
+    products = as_of_end_of(lake.read(PRODUCTS_TABLE), max(judged), settings.business_tz)
+    pairs = lake.read(PURCHASE_FREQUENCY, list(judged)).where("orders > 0").select("month", "customer_id", "product_id")
     bought = pairs.withColumn("is_bought", F.lit(True))
     needs = pairs.join(products.select("product_id", need().alias("need")), "product_id")
-    needs = needs.select("customer_id", "need", F.lit(True).alias("is_need_bought")).distinct()
-    known = lines.join(bought, ["customer_id", "product_id"], "left").join(needs, ["customer_id", "need"], "left")
-    return known.select(
-        "probability",
-        F.coalesce("is_bought", F.lit(False)).alias("is_bought"),
-        "need_probability",
-        F.coalesce("is_need_bought", F.lit(False)).alias("is_need_bought"),
-    )
+    needs = needs.select("month", "customer_id", "need", F.lit(True).alias("is_need_bought")).distinct()
+    known = lines.join(bought, ["month", "customer_id", "product_id"], "left")
+    known = known.join(needs, ["month", "customer_id", "need"], "left")
+    flags = [F.coalesce(name, F.lit(False)).alias(name) for name in ("is_bought", "is_need_bought")]
+    return known.select("probability", flags[0], "need_probability", flags[1])
 
 
 def _flow(lake: Lake, live: Manifest, dropped: Mapping[str, int]) -> list[FlowStep]:

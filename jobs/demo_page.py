@@ -46,7 +46,8 @@ def render_page(figures: DemoFigures) -> str:
     environment.filters |= {
         "count": "{:,}".format,
         "percent": lambda share, digits=0: f"{100 * share:.{digits}f} %",
-        "signed": lambda value: f"{100 * value:+.2f}".replace("-", "−"),
+        "points": lambda share: f"{100 * share:.2f}",
+        "signed": lambda share: f"{100 * share:+.2f}".replace("-", "−"),
         "month": lambda month: f"{first_date(month):%B %Y}",
         "day": lambda day: f"{day.day} {day:%B}",
         "words": lambda code: code.replace("_", " "),

@@ -28,7 +28,9 @@ def scorecard_svg(scores: Sequence[MonthScore]) -> str:
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("month:O", sort=months, title=None, axis=alt.Axis(labelAngle=0, labelPadding=8)),
-        y=alt.Y("recall:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(format=".1%")),
+        y=alt.Y(
+            "recall:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(format=".1%", tickCount=5)
+        ),
         color=_by_method([_ACCENT, _MUTED, _MUTED]),
     )
     dashes = alt.Scale(domain=list(PLOTTED), range=[_DASHES[method] for method in PLOTTED])

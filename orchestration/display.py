@@ -54,18 +54,18 @@ class PlainLines:
         self._total, self._done, self._stream = total, 0, stream
 
     def begin(self, name: str, is_check: bool = False) -> None:
-        """Prints the time of day and the step; nothing for a check."""
+        """Prints the time of day, how many of all steps are done, and the step; nothing for a check."""
         if not is_check:
             self._print(f"  {name} …")
 
     def end(self, result: StepResult) -> None:
-        """Prints the rows, the seconds, and how far the whole is."""
+        """Prints the rows, the seconds, and how many of all steps are done."""
         self._done += 1
         self._print(f"{'✓' if result.passed else '✗'} {result.line()}")
 
     def _print(self, text: str) -> None:
-        done = 100 * self._done // self._total if self._total else 100
-        print(f"  {time.strftime('%H:%M:%S')} {done:3} %  {text}", file=self._stream, flush=True)
+        done = f"{self._done}/{self._total}"
+        print(f"  {time.strftime('%H:%M:%S')} {done:>8}  {text}", file=self._stream, flush=True)
 
 
 class ProgressBar:
