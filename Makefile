@@ -48,7 +48,7 @@ api: setup  ## the lookup API on port 8000 (PORT=...)
 bench: setup  ## the benchmarks, results to benchmarks/results/
 	@$(VENV_PYTHON) -m benchmarks.run $(ARGS)
 
-decisions-quality: setup  ## judge the demo's decisions, writes docs/decisions-quality.md
+decisions-quality: setup  ## judge the decisions of make demo MONTHS=4, writes docs/decisions-quality.md
 	@$(VENV_PYTHON) -m benchmarks.decisions
 
 doctor: .venv/.stamp  ## check this machine and say the mend
