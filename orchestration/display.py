@@ -84,8 +84,8 @@ class ProgressBar:
         self._progress.update(self._whole, advance=1, step="")
         if result.passed and result.is_check:
             return
-        mark = Text("  ✓ ", style="green") if result.passed else Text("  ✗ ", style="red")
-        self._progress.console.print(mark + Text(result.line(), style="dim" if result.is_check else ""))
+        mark = ("  ✓ ", "green") if result.passed else ("  ✗ ", "red")
+        self._progress.console.print(Text.assemble(mark, result.line()))
 
 
 def is_plain(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -102,7 +102,7 @@ def open_display(total: int) -> Iterator[Display]:
     columns = (
         SpinnerColumn(),
         MofNCompleteColumn(),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=24, complete_style="cyan"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[step]}", markup=False),
     )
