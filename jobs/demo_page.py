@@ -60,10 +60,27 @@ def render_page(figures: DemoFigures) -> str:
         for_month=add_months(figures.live.month, 1),
         shown=EXAMPLE_LINES,
         methods=[(method, METHOD_NAMES[method]) for method in PLOTTED],
+        changed=_changed(figures),
         strip=_strip_of(figures),
         scorecard=scorecard_svg(figures.scores) if figures.scores else None,
         calibration=calibration_svg(figures.calibration) if figures.calibration else None,
     )
+
+
+def _changed(figures: DemoFigures) -> dict[str, list[tuple[str, str]]]:
+    """``(name, note)`` of the lines of the example that came, left and moved."""
+    changes = figures.household.changes if figures.household else None
+    if changes is None:
+        return {}
+
+    def named(lines: Sequence[Mapping[str, Any]], note: str) -> list[tuple[str, str]]:
+        return [(line["name"], note if line["need"] in changes.swapped else "") for line in lines]
+
+    return {
+        "came": named(changes.added, "another product for the need"),
+        "left": named(changes.removed, "another product took its place"),
+        "moved": [(move.line["name"], f"{move.from_rank} → {move.line['rank']}") for move in changes.moved],
+    }
 
 
 def _strip_of(figures: DemoFigures) -> Any:

@@ -1,7 +1,7 @@
 """What the demo prints of a month: its scorecard, the lists against those before, and one household's changes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,14 @@ def diff_lines(diff: VersionDiff) -> list[str]:
 def change_lines(changes: ListChanges) -> list[str]:
     """What changed on one list, a line each; a few of each kind."""
     moves = [f"{move.line['name']} (rank {move.from_rank} → {move.line['rank']})" for move in changes.moved]
-    kinds = {"in": _names(changes.added), "out": _names(changes.removed), "moved": moves}
+    came, left = (_names(lines, changes.swapped) for lines in (changes.added, changes.removed))
+    kinds = {"in": came, "out": left, "moved": moves}
     lines = [f"  {kind:5} {text}" for kind, names in kinds.items() for text in _first(names)]
     return lines or ["  no change"]
 
 
-def _names(lines: Sequence[Line]) -> list[str]:
-    return [str(line["name"]) for line in lines]
+def _names(lines: Sequence[Line], swapped: Collection[str]) -> list[str]:
+    return [f"{line['name']}{' (same need, another product)' if line['need'] in swapped else ''}" for line in lines]
 
 
 def _first(names: Sequence[str]) -> list[str]:

@@ -71,12 +71,22 @@ def test_a_list_says_what_came_left_and_moved():
         ("tea", 4, 1),
         ("milk", 1, 4),
     ]
-    assert changes.kept == 3
+    assert (changes.kept, changes.swapped) == (3, frozenset())
     assert change_lines(changes) == [
         "  in    the rice",
         "  out   the eggs",
         "  moved the tea (rank 4 → 1)",
         "  moved the milk (rank 1 → 4)",
+    ]
+
+
+def test_another_product_for_the_same_need_is_named_as_that():
+    oat_milk = {**line(1, "oat milk"), "need": "milk"}
+    changes = list_changes([line(1, "milk")], [oat_milk])
+    assert changes.swapped == {"milk"}
+    assert change_lines(changes) == [
+        "  in    the oat milk (same need, another product)",
+        "  out   the milk (same need, another product)",
     ]
 
 

@@ -20,16 +20,20 @@ class Move:
 
 @dataclass(frozen=True)
 class ListChanges:
-    """Lines that came, lines that left, lines that stayed at another rank, and how many stayed in all."""
+    """Lines that came, lines that left, lines that stayed at another rank, and how many stayed in all.
+
+    ``swapped`` has the needs that are answered by another product now: for each a line came and a line left.
+    """
 
     added: list[Line]
     removed: list[Line]
     moved: list[Move]
     kept: int
+    swapped: frozenset[str]
 
 
 def list_changes(before: Sequence[Line], after: Sequence[Line]) -> ListChanges:
-    """Compares two lists of one customer by ``product_id`` and ``rank``.
+    """Compares two lists of one customer by ``product_id``, ``rank`` and ``need``.
 
     Returns:
         ``added`` and ``removed`` in the order of their lists; ``moved`` with the greatest change of rank first.
@@ -41,9 +45,12 @@ def list_changes(before: Sequence[Line], after: Sequence[Line]) -> ListChanges:
         for product, line in new.items()
         if product in old and old[product]["rank"] != line["rank"]
     ]
+    added = [line for product, line in new.items() if product not in old]
+    removed = [line for product, line in old.items() if product not in new]
     return ListChanges(
-        added=[line for product, line in new.items() if product not in old],
-        removed=[line for product, line in old.items() if product not in new],
+        added=added,
+        removed=removed,
         moved=sorted(moved, key=lambda move: (-abs(move.line["rank"] - move.from_rank), move.line["rank"])),
         kept=len(old.keys() & new.keys()),
+        swapped=frozenset(line["need"] for line in added) & {line["need"] for line in removed},
     )
