@@ -16,12 +16,14 @@ from pyspark.sql import functions as F
 from jobs.scorecard import AGAINST, K
 from transforms.catalogue import as_of_end_of
 from transforms.list_changes import ListChanges, list_changes
+from transforms.month_flow import FlowStep, flow_steps
 from transforms.needs import need
 from transforms.probability_metrics import ReliabilityBin, reliability
 from warehouse.contracts import bronze
 from warehouse.contracts.gold import CANDIDATES, PURCHASE_FREQUENCY, REPLENISHMENT_STATE, SCORECARD
 from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
 from warehouse.contracts.silver import ORDER_LINES, PRODUCTS_TABLE
+from warehouse.errors import PermanentError
 from warehouse.lake import Lake
 from warehouse.months import add_months
 from warehouse.serving.store import Manifest, ServingStore, VersionDiff
@@ -71,15 +73,6 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class FlowStep:
-    """A table on the way of the month: its rows, and what did not come through to it, by reason."""
-
-    name: str
-    rows: int
-    dropped: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class DemoFigures:
     """All that the page shows."""
 
@@ -104,11 +97,14 @@ def gather(
         dropped: pairs that policies left out of the live month's lists, by reason.
 
     Raises:
-        ValueError: nothing is live.
+        PermanentError: nothing is live.
     """
     live = store.live()
     if live is None:
-        raise ValueError("a page needs published lists")
+        raise PermanentError(
+            f"no list is live in {settings.serving_store}: publish a month that was decided with "
+            "python -m jobs.publish --month YYYY-MM"
+        )
     versions = store.versions()
     previous = next((version for version in versions if version.month < live.month), None)
     scores = read_scores(lake, months)
@@ -229,26 +225,12 @@ def _flow(lake: Lake, live: Manifest, dropped: Mapping[str, int]) -> list[FlowSt
     reasons = {row["reason"]: row["rows"] for row in refused.agg(F.sum("rows").alias("rows")).collect()}
     tables = (ORDER_LINES, REPLENISHMENT_STATE, CANDIDATES)
     lines, pairs, candidates = (lake.count_by_month(table, [month]).get(month, 0) for table in tables)
-    return flow_steps(live, lines, reasons, pairs, candidates, dropped)
-
-
-def flow_steps(
-    live: Manifest,
-    order_lines: int,
-    refused: Mapping[str, int],
-    pairs: int,
-    candidates: int,
-    dropped: Mapping[str, int],
-) -> list[FlowStep]:
-    """The steps in order. What policies did not drop and is no candidate was not likely enough."""
-    policies = {reason: count for reason, count in dropped.items() if reason != "over_budget" and count}
-    unlikely = pairs - candidates - sum(policies.values())
-    budget = dropped.get("over_budget", 0)
-    return [
-        FlowStep("order lines landed", order_lines + sum(refused.values()), {}),
-        FlowStep("order lines kept", order_lines, refused),
-        FlowStep("products in households' histories", pairs, {}),
-        FlowStep("candidates", candidates, {**policies, **({"not likely enough": unlikely} if unlikely > 0 else {})}),
-        FlowStep("lists", live.customers, {}),
-        FlowStep("lines on them", live.lines, {"over_budget": budget} if budget else {}),
-    ]
+    return flow_steps(
+        order_lines=lines,
+        refused=reasons,
+        pairs=pairs,
+        candidates=candidates,
+        dropped=dropped,
+        lists=live.customers,
+        lines=live.lines,
+    )

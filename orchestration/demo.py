@@ -124,6 +124,7 @@ def _page(settings: Settings, instance: dg.DagsterInstance, anew: bool) -> Path:
     """The demo's page, written where there was news or it is not there."""
     path = settings.home / "demo.html"
     if anew or not path.exists():
+        print("Writing the page …", flush=True)
         lake = open_lake(start_session(settings), settings)
         write_page(path, lake, settings, YEAR, table_facts(instance, YEAR[-1]))
     return path

@@ -12,6 +12,7 @@ from jobs.backtest import render_table
 from jobs.demo_figures import EXAMPLE_LINES, example_customer
 from jobs.scorecard import scorecard_rows
 from transforms.list_changes import Line, ListChanges, list_changes
+from transforms.month_flow import OVER_BUDGET
 from warehouse.contracts.gold import CANDIDATES, LIST_REQUESTS
 from warehouse.lake import Lake
 from warehouse.serving.store import Manifest, ServingStore, VersionDiff
@@ -111,7 +112,7 @@ def table_facts(instance: dg.DagsterInstance, month: str) -> dict[str, int]:
     """What left the month's flow between its tables, by reason: only the runs know it, no table does."""
     dropped = _metadata(instance, asset_key(CANDIDATES), month).get("dropped") or {}
     over_budget = (_metadata(instance, asset_key(LIST_REQUESTS), month).get("over_budget") or {}).get(month)
-    return {**dropped, **({"over_budget": over_budget} if over_budget else {})}
+    return {**dropped, **({OVER_BUDGET: over_budget} if over_budget else {})}
 
 
 def _metadata(instance: dg.DagsterInstance, key: dg.AssetKey, month: str) -> dict[str, Any]:

@@ -32,8 +32,6 @@ from warehouse.settings import load_settings
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's console says every event otherwise; the UI keeps them all, and the display shows what a person needs."""
 
-_Plan = list[tuple[str, Sequence[str]]]
-
 
 @contextmanager
 def home_instance() -> Iterator[dg.DagsterInstance]:
@@ -80,7 +78,7 @@ def count_steps(months: Sequence[str], single_run: bool, definitions: dg.Definit
     return sum(len(definitions.resolve_job_def(job).nodes) for job, _ in _plan(months, single_run))
 
 
-def _plan(months: Sequence[str], single_run: bool) -> _Plan:
+def _plan(months: Sequence[str], single_run: bool) -> list[tuple[str, Sequence[str]]]:
     if single_run:
         return [(HISTORY, months), (DECISIONS, months[-1:])]
     return [(MONTHLY, [month]) for month in months]

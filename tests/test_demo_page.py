@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from jobs.demo_figures import Calibration, DemoFigures, Household, MonthScore, flow_steps
+from jobs.demo_figures import Calibration, DemoFigures, Household, MonthScore
 from jobs.demo_page import render_page
 from transforms.list_changes import list_changes
+from transforms.month_flow import flow_steps
 from transforms.probability_metrics import ReliabilityBin
 from warehouse.serving.store import Manifest, VersionDiff
 
@@ -63,7 +64,15 @@ def figures() -> DemoFigures:
         household=Household("1", lines, {"p1": [date(2017, 11, 30), date(2017, 12, 29)]}, list_changes(before, lines)),
         scores=scores,
         calibration=Calibration(["2017-11", "2017-12"], 10, parts, parts),
-        flow=flow_steps(LIVE, 100, {"zero_quantity": 3}, 900, 60, {"not_subscribable": 40, "over_budget": 2}),
+        flow=flow_steps(
+            order_lines=100,
+            refused={"zero_quantity": 3},
+            pairs=900,
+            candidates=60,
+            dropped={"not_subscribable": 40, "over_budget": 2},
+            lists=2,
+            lines=21,
+        ),
     )
 
 
