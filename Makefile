@@ -18,8 +18,8 @@ help:  ## list the commands
 setup: .venv/.stamp  ## install everything; quick when nothing changed
 	@$(VENV_PYTHON) -m warehouse.prepare
 
-demo: setup  ## a year of real grocery data, published month by month
-	@$(VENV_PYTHON) -m orchestration.demo $(ARGS)
+demo: setup  ## a year of real grocery data, its last months published one by one (MONTHS=2)
+	@$(VENV_PYTHON) -m orchestration.demo $(if $(MONTHS),--months '$(MONTHS)') $(ARGS)
 
 test: setup  ## the tests (ARGS="-k name" for some)
 	@$(VENV_PYTHON) -m pytest $(ARGS)
@@ -48,7 +48,7 @@ api: setup  ## the lookup API on port 8000 (PORT=...)
 bench: setup  ## the benchmarks, results to benchmarks/results/
 	@$(VENV_PYTHON) -m benchmarks.run $(ARGS)
 
-decisions-quality: setup  ## judge the demo's decisions, writes docs/decisions-quality.md
+decisions-quality: setup  ## judge the decisions of make demo MONTHS=4, writes docs/decisions-quality.md
 	@$(VENV_PYTHON) -m benchmarks.decisions
 
 doctor: .venv/.stamp  ## check this machine and say the mend

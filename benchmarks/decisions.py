@@ -1,6 +1,6 @@
 """How good the decisions are on the demo's data: writes ``docs/decisions-quality.md`` and its figures as JSON.
 
-    make demo && make decisions-quality
+    make demo MONTHS=4 && make decisions-quality
 
 Judges the home's months 2017-10 to 2017-12 by the backtest (``jobs/backtest.py``) and the ranker's probabilities by
 what was bought. The protocol stands on the page.
@@ -33,7 +33,7 @@ from benchmarks.tifuknn import tifuknn_lists
 from jobs.backtest import DISCOVERY, KS, METHODS, NEW_LINES, POPULAR_NEW, PRICED, backtest
 from jobs.cli import exit_on_error
 from transforms.probability_metrics import probability_metrics, recall_at_precision, reliability
-from warehouse.contracts.gold import PURCHASE_FREQUENCY, RANKERS
+from warehouse.contracts.gold import LIST_DECISIONS, PURCHASE_FREQUENCY, RANKERS
 from warehouse.lake import Lake, open_lake
 from warehouse.months import add_months, month_range
 from warehouse.settings import Settings, load_settings
@@ -48,7 +48,7 @@ TAFENG = _REPOSITORY / "benchmarks" / "results" / "quality_tafeng.json"
 
 _HEAD = """# How good the decisions are
 
-<!-- Written by `make decisions-quality` after `make demo`: change benchmarks/decisions.py, not this page. -->
+<!-- Written by `make decisions-quality` after `make demo MONTHS=4`: change benchmarks/decisions.py, not this page. -->
 
 Complete Journey, the demo's data: lists made at the end of each month before are judged by the purchases of 2017-10,
 2017-11 and 2017-12. Judged are the households with a purchase in the six months before the month and in the month.
@@ -260,7 +260,10 @@ def main() -> None:
     """Measures, and writes the page and the figures."""
     with exit_on_error():
         settings = load_settings()
-        figures = measure(open_lake(start_session(settings), settings), settings, MONTHS)
+        lake = open_lake(start_session(settings), settings)
+        # Without them the published lists and the ranker would be left out, and no one told.
+        lake.require_months(LIST_DECISIONS, [add_months(month, -1) for month in MONTHS])
+        figures = measure(lake, settings, MONTHS)
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         tafeng = json.loads(TAFENG.read_text(encoding="utf-8"))

@@ -1,53 +1,88 @@
-"""The demo: a year of real grocery purchases, replayed month by month (``make demo``).
+"""The demo: a year of real grocery purchases, its last months replayed one at a time (``make demo MONTHS=2``).
 
-Lands the Complete Journey data of 2017, builds the history of January to August in one run and publishes lists, then
-lands and runs September to December one month at a time, publishing after each. A second run finds every month done
-and changes nothing.
+Lands the Complete Journey data of 2017, builds the history up to the month before the replay in one run and publishes
+lists. Then lands and runs the last months one by one, publishes after each, and says what changed. Ends with a page to
+read (``demo.html`` in the home). Only months after the last published one are run, so a second run changes nothing.
+Not here: what a month's outcome looks like (``demo_report.py``) and the page (``jobs/demo_page.py``).
 """
 
-import json
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import dagster as dg
 
 from assets.factory import asset_key
-from jobs.backtest import render_table
 from jobs.cli import exit_on_error
+from jobs.demo_page import write_page
 from jobs.land_complete_journey import land
-from jobs.scorecard import scorecard_rows
-from orchestration.run import home_instance, run_months
+from orchestration.demo_report import example_list, show_list, show_month, show_next, table_facts
+from orchestration.display import Display, StepResult, open_display
+from orchestration.run import count_steps, home_instance, run_months
 from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
+from warehouse.errors import SettingsError
 from warehouse.lake import open_lake
 from warehouse.months import month_range
-from warehouse.serving.store import ServingStore, open_store
+from warehouse.serving.store import open_store
 from warehouse.settings import Settings, load_settings
 from warehouse.spark import start_session
 
-SEED = month_range("2017-01", "2017-08")
-REPLAY = month_range("2017-09", "2017-12")
+YEAR = month_range("2017-01", "2017-12")
+"""All months of the data."""
+REPLAYED = "2"
+"""Months that arrive one at a time when ``MONTHS`` says nothing."""
 BUSINESS_TZ = "America/New_York"
 """The shops' time zone: in it the data's weeks fit exactly (docs/data.md)."""
-_LINES_SHOWN = 8
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--months", default=REPLAYED, help=f"months that arrive one at a time, 1 to {len(YEAR) - 1}")
     with exit_on_error():
+        replayed = parse_replayed(parser.parse_args(argv).months)
         settings = _settings()
         with home_instance() as instance:
-            done = instance.get_materialized_partitions(asset_key(SUBSCRIBE_SAVE_LISTS))
-            steps = [step for step in [SEED, *[[month] for month in REPLAY]] if step[-1] not in done]
+            steps = plan_steps(replayed, instance.get_materialized_partitions(asset_key(SUBSCRIBE_SAVE_LISTS)))
             if not steps:
-                print(f"Nothing to do: lists are published up to {REPLAY[-1]}.\n")
-                _show_list(settings)
-                return 0
-            if not _run_steps(settings, instance, steps):
+                print(f"Nothing to do: lists are published up to {YEAR[-1]}.")
+            elif not _run_steps(settings, instance, steps):
                 return 1
-        _show_scorecard(settings)
-        _show_list(settings)
+            page = _page(settings, instance, anew=bool(steps))
+        show_list(open_store(settings.serving_store, settings.dynamodb_endpoint))
+        show_next(open_store(settings.serving_store, settings.dynamodb_endpoint), page)
         return 0
+
+
+def parse_replayed(text: str) -> int:
+    """How many months arrive one at a time.
+
+    Raises:
+        SettingsError: it is no whole number that leaves at least one month of history.
+    """
+    most = len(YEAR) - 1
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise SettingsError(
+            f"MONTHS is {text!r}. It takes a whole number from 1 to {most}: how many of the months of 2017 arrive one "
+            "at a time after the others were built as history"
+        )
+    return int(text)
+
+
+def plan_steps(replayed: int, published: Collection[str]) -> list[list[str]]:
+    """The months to run, those of each step together: history first, then one month at a time.
+
+    Lists of a month before the last published one would never be read, so what lies before it is not run.
+
+    Args:
+        replayed: how many of the year's last months arrive one at a time.
+        published: months whose lists were published.
+    """
+    last = max((month for month in published if month in YEAR), default="")
+    history = [month for month in YEAR[:-replayed] if month > last]
+    return [*([history] if history else []), *([month] for month in YEAR[-replayed:] if month > last)]
 
 
 def _settings() -> Settings:
@@ -56,51 +91,43 @@ def _settings() -> Settings:
     home.mkdir(parents=True, exist_ok=True)
     defaults = home / "settings.env"
     if not defaults.exists():
-        lines = [f"REPLENISH_BUSINESS_TZ={BUSINESS_TZ}", f"REPLENISH_LAST_MONTH={REPLAY[-1]}"]
+        lines = [f"REPLENISH_BUSINESS_TZ={BUSINESS_TZ}", f"REPLENISH_LAST_MONTH={YEAR[-1]}"]
         defaults.write_text("\n".join(["# Settings of this home; environment variables win.", *lines, ""]))
     return load_settings()
 
 
 def _run_steps(settings: Settings, instance: dg.DagsterInstance, steps: Sequence[Sequence[str]]) -> bool:
-    with ThreadPoolExecutor(1) as pool:
+    total = sum(1 + count_steps(months, len(months) > 1) for months in steps)
+    store = open_store(settings.serving_store, settings.dynamodb_endpoint)
+    with ThreadPoolExecutor(1) as pool, open_display(total) as display:
         # The engine starts while the first files are written.
         engine = pool.submit(start_session, settings)
         for months in steps:
-            print(land(settings, months).line(), flush=True)
-            engine.result()
-            if not run_months(instance, months, single_run=len(months) > 1):
+            before, example = store.live(), example_list(store)
+            _land(settings, months, display)
+            lake = open_lake(engine.result(), settings)
+            if not run_months(instance, months, len(months) > 1, display=display):
                 return False
+            show_month(lake, store, months[-1], before, example)
     return True
 
 
-def _show_scorecard(settings: Settings) -> None:
-    print("\nLists judged by what was bought in the month after they were decided (mean over households):\n")
-    lake = open_lake(start_session(settings), settings)
-    print(render_table(scorecard_rows(lake, REPLAY)))
+def _land(settings: Settings, months: Sequence[str], display: Display) -> None:
+    name = f"land {months[0]}" if len(months) == 1 else f"land {months[0]}…{months[-1]}"
+    display.begin(name)
+    report = land(settings, months)
+    display.end(StepResult(name, report.seconds, sum(report.written.values())))
+    print(f"  {report.line()}", flush=True)
 
 
-def _show_list(settings: Settings) -> None:
-    store = open_store(settings.serving_store, settings.dynamodb_endpoint)
-    live = store.live()
-    if live is None:
-        return
-    body = _example(store)
-    print(f"\nLive: {live.version}, {live.customers:,} lists. One of them, household {body['customer_id']}:\n")
-    for item in body["items"][:_LINES_SHOWN]:
-        print(f"  {item['rank']:>2}  {item['quantity']} × {item['name']}, every {item['cadence_days']} days")
-        print(f"      {item['reason']}")
-        if item["alternates"]:
-            print(f"      or: {'; '.join(other['name'] for other in item['alternates'])}")
-    print(f"      … {len(body['items'])} lines in all\n")
-    print("Next:  make ui    the Dagster UI at http://127.0.0.1:3000")
-    print("       make api   the lookup API at http://127.0.0.1:8000/docs")
-    print(f"       curl http://127.0.0.1:8000/v1/customers/{body['customer_id']}/subscribe-save")
-
-
-def _example(store: ServingStore) -> dict:
-    """The list of the first household that has a long one; the data's households are numbered from 1."""
-    bodies = (json.loads(body) for number in range(1, 2501) if (body := store.get(str(number))))
-    return next(body for body in bodies if len(body["items"]) >= _LINES_SHOWN)
+def _page(settings: Settings, instance: dg.DagsterInstance, anew: bool) -> Path:
+    """The demo's page, written where there was news or it is not there."""
+    path = settings.home / "demo.html"
+    if anew or not path.exists():
+        print("Writing the page …", flush=True)
+        lake = open_lake(start_session(settings), settings)
+        write_page(path, lake, settings, YEAR, table_facts(instance, YEAR[-1]))
+    return path
 
 
 if __name__ == "__main__":

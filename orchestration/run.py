@@ -11,8 +11,9 @@ import argparse
 import os
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
@@ -20,14 +21,16 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from assets.partitions import MONTHS
 from orchestration.build import build_defs
+from orchestration.display import Display, open_display
 from orchestration.instance import prepare
 from orchestration.jobs import DECISIONS, HISTORY, MONTHLY
+from orchestration.progress import RunListener, check_steps
 from warehouse.errors import PermanentError, ReplenishError
 from warehouse.months import month_range
 from warehouse.settings import load_settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""Dagster's console says every event otherwise; the UI keeps them all, and failures are told here in a line each."""
+"""Dagster's console says every event otherwise; the UI keeps them all, and the display shows what a person needs."""
 
 
 @contextmanager
@@ -39,9 +42,20 @@ def home_instance() -> Iterator[dg.DagsterInstance]:
 
 
 def run_months(
-    instance: dg.DagsterInstance, months: Sequence[str], single_run: bool, overrides: dict[str, str] | None = None
+    instance: dg.DagsterInstance,
+    months: Sequence[str],
+    single_run: bool,
+    overrides: dict[str, str] | None = None,
+    display: Display | None = None,
 ) -> bool:
     """Materializes the months; stops at the first run that fails.
+
+    Args:
+        instance: where the runs are recorded.
+        months: in order.
+        single_run: the history of all months in one run, and lists for the last month only.
+        overrides: settings by name that win over the environment, for tests.
+        display: told of every step; None: one of these runs alone, on standard output.
 
     Returns:
         Whether every run succeeded.
@@ -51,9 +65,23 @@ def run_months(
     """
     _check_months(months)
     definitions = build_defs(overrides)
-    in_one = [(HISTORY, months), (DECISIONS, months[-1:])]
-    plan = in_one if single_run else [(MONTHLY, [month]) for month in months]
-    return all(_run(definitions, instance, job, part) for job, part in plan)
+    with ExitStack() as open_displays:
+        if display is None:
+            display = open_displays.enter_context(open_display(count_steps(months, single_run, definitions)))
+        plan = _plan(months, single_run)
+        return all(_run(definitions, instance, job, part, display) for job, part in plan)
+
+
+def count_steps(months: Sequence[str], single_run: bool, definitions: dg.Definitions | None = None) -> int:
+    """How many steps :func:`run_months` will tell a display of."""
+    definitions = definitions or build_defs()
+    return sum(len(definitions.resolve_job_def(job).nodes) for job, _ in _plan(months, single_run))
+
+
+def _plan(months: Sequence[str], single_run: bool) -> list[tuple[str, Sequence[str]]]:
+    if single_run:
+        return [(HISTORY, months), (DECISIONS, months[-1:])]
+    return [(MONTHLY, [month]) for month in months]
 
 
 def _check_months(months: Sequence[str]) -> None:
@@ -66,15 +94,19 @@ def _check_months(months: Sequence[str]) -> None:
         )
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, months: Sequence[str]) -> bool:
+def _run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, months: Sequence[str], display: Display
+) -> bool:
     started = time.monotonic()
     label = months[0] if len(months) == 1 else f"{months[0]}…{months[-1]}"
     print(f"▸ {job} {label}", flush=True)
     which: dict[str, Any] = {"partition_key": months[0]}
     if len(months) > 1:
         which = {"tags": {ASSET_PARTITION_RANGE_START_TAG: months[0], ASSET_PARTITION_RANGE_END_TAG: months[-1]}}
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, RunListener(display, check_steps(definitions)).hear)
     result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, raise_on_error=False, run_config=_QUIET, **which
+        instance=instance, run_id=run_id, raise_on_error=False, run_config=_QUIET, **which
     )
     _explain(result)
     outcome = "done" if result.success else "FAILED"

@@ -31,10 +31,13 @@ from jobs import (
 )
 from jobs.backtest import DISCOVERY, METHODS, POPULAR_NEW, PRICED, backtest
 from jobs.champion import MODEL, POLICY, Champion, choose_champion
+from jobs.demo_figures import gather
+from jobs.demo_page import write_page
 from jobs.land_complete_journey import land
 from jobs.llm_estimate import estimate
 from jobs.publish import list_lines
 from jobs.scorecard import scorecard_rows
+from orchestration.demo_report import show_month, table_facts
 from orchestration.run import run_months
 from orchestration.sensors import late_rows, stale_months
 from warehouse.contracts import TABLES, gold, serving, silver
@@ -167,6 +170,51 @@ def test_lists_are_served_as_they_were_published(lake, home, platform_settings):
         assert (len(batch["lists"]), batch["missing"]) == (len(customers), ["nobody"])
         unknown = client.get("/v1/customers/nobody/subscribe-save")
         assert (unknown.status_code, unknown.json()["status"]) == (404, 404)
+
+
+def test_the_demo_shows_what_was_published_and_bought(lake, platform_settings, instance, tmp_path, capsys):
+    store = open_store(platform_settings.serving_store)
+    live, first = store.live(), store.versions()[-1]
+    dropped = table_facts(instance, "2017-04")
+    figures = gather(lake, platform_settings, store, MONTHS, dropped)
+
+    customer = figures.household.customer_id
+    served = json.loads(store.get(customer))["items"]
+    assert [line["product_id"] for line in figures.household.lines] == [item["product_id"] for item in served]
+    history = lake.read(silver.ORDER_LINES).where(F.col("customer_id") == customer)
+    days = history.where("quantity > 0").select("product_id", "ordered_date").distinct().collect()
+    for line in figures.household.lines:
+        own = sorted(row.ordered_date for row in days if row.product_id == line["product_id"])
+        assert figures.household.bought[line["product_id"]] == own
+
+    lines = lake.read(serving.SUBSCRIBE_SAVE_LISTS).where(F.col("version") == first.version)
+    bought = lake.read(silver.ORDER_LINES, ["2017-04"]).where("quantity > 0").select("customer_id", "product_id")
+    found = lines.join(bought.distinct(), ["customer_id", "product_id"], "left_semi").count()
+    assert figures.calibration.months == ["2017-04"]
+    assert figures.calibration.lines == first.lines
+    assert round(sum(part.pairs * part.bought for part in figures.calibration.products)) == found
+    needs = sum(part.pairs * part.bought for part in figures.calibration.needs)
+    assert needs >= found  # who buys the product buys for the need
+
+    assert [score.month for score in figures.scores] == ["2017-04"]
+    landed, kept, pairs, offered, lists, published = figures.flow
+    assert landed.rows - kept.rows == sum(kept.dropped.values()) > 0
+    assert (kept.rows, pairs.rows, offered.rows) == tuple(
+        lake.read(table, ["2017-04"]).count()
+        for table in (silver.ORDER_LINES, gold.REPLENISHMENT_STATE, gold.CANDIDATES)
+    )
+    assert pairs.rows - sum(offered.dropped.values()) == offered.rows
+    assert (lists.rows, published.rows) == (live.customers, live.lines)
+
+    write_page(tmp_path / "demo.html", lake, platform_settings, MONTHS, dropped)
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8")
+    assert f"To household {customer}" in page
+    assert "Lists for May 2017" in page
+    show_month(lake, store, "2017-04", first, {"customer_id": customer, "items": []})
+    printed = capsys.readouterr().out
+    assert f"{first.version} → {live.version}" in printed
+    assert f"Household {customer}:" in printed
+    assert "| 2017-04 | published |" in printed
 
 
 def test_every_line_rests_on_evidence_and_goods_only(lake):

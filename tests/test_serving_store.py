@@ -158,6 +158,7 @@ def test_diff_counts_customers_and_lines(store: ServingStore):
     assert (diff.customers_added, diff.customers_removed) == (1, 1)  # eve came, cy went
     assert (diff.customers_changed, diff.customers_unchanged) == (2, 1)  # bob's products, dee's order; ann as she was
     assert (diff.lines_added, diff.lines_removed, diff.lines_kept) == (2, 4, 7)
+    assert diff.lines_moved == 2  # dee's
     assert (diff.vanished_share, diff.lines_replaced_share) == (0.25, 4 / 11)
     back = store.diff(report.live.version, august)
     assert (back.lines_added, back.lines_removed, back.customers_added) == (4, 2, 1)

@@ -72,11 +72,13 @@ def diff_scans(a: str, before: _Scan, b: str, after: _Scan) -> VersionDiff:
 def _compare(old_items: bytes, new_items: bytes, counts: Counter[str]) -> None:
     """Counts one customer of both versions."""
     old, new = _plan(old_items), _plan(new_items)
-    before, after = {line[0] for line in old}, {line[0] for line in new}
+    before, after = ({line[0]: place for place, line in enumerate(plan)} for plan in (old, new))
+    kept = before.keys() & after.keys()
     counts["customers_unchanged" if old == new else "customers_changed"] += 1
-    counts["lines_removed"] += len(before - after)
-    counts["lines_added"] += len(after - before)
-    counts["lines_kept"] += len(before & after)
+    counts["lines_removed"] += len(before) - len(kept)
+    counts["lines_added"] += len(after) - len(kept)
+    counts["lines_kept"] += len(kept)
+    counts["lines_moved"] += sum(before[product] != after[product] for product in kept)
 
 
 def _plan(items: bytes) -> list[tuple[str, int, int]]:

@@ -67,7 +67,8 @@ class VersionDiff:
     """What changed from version ``a`` to version ``b``.
 
     A list is *changed* when its products, their order, quantities or cadences differ; due dates, probabilities and
-    reasons move every month and do not count. A line is *kept* when its customer still has its product.
+    reasons move every month and do not count. A line is *kept* when its customer still has its product, and *moved*
+    when a kept line stands at another rank.
     """
 
     a: str
@@ -79,6 +80,7 @@ class VersionDiff:
     lines_added: int
     lines_removed: int
     lines_kept: int
+    lines_moved: int
 
     @property
     def vanished_share(self) -> float:
