@@ -7,6 +7,7 @@ with ``python -m jobs.rankers --month 2017-08``.
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
@@ -59,7 +60,13 @@ def _taught(lake: Lake, month: str) -> Taught:
         for target, (ranker, code) in _rankers(lake, add_months(month, -1)).items()
         if code.startswith(f"{CODE_VERSION},")
     }
-    return {target: _taught_target(month, target, examples[target], before.get(target)) for target in TARGETS}
+    # Side by side: a training uses one core.
+    with ThreadPoolExecutor(min(len(TARGETS), available_cores())) as pool:
+        jobs = {
+            target: pool.submit(_taught_target, month, target, examples[target], before.get(target))
+            for target in TARGETS
+        }
+        return {target: job.result() for target, job in jobs.items()}
 
 
 def _taught_target(

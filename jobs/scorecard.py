@@ -62,8 +62,8 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> pa.Table:
     state = lake.require_months(REPLENISHMENT_STATE, [before])
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), before, settings.business_tz)
     goods = products.where("is_subscribable").select("product_id")
-    truth = bought_in(lake, state, goods, month)
     with ExitStack() as kept:
+        truth = kept.enter_context(persisted(bought_in(lake, state, goods, month)))
         history = kept.enter_context(persisted(state.join(goods, on="product_id", how="left_semi")))
         decided = decided_lists(lake, settings, before)
         lists = {method: listed_lines(decisions) for method, decisions in decided.items()}

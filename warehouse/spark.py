@@ -68,6 +68,7 @@ _LOCAL = {
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "4m",
     "spark.sql.autoBroadcastJoinThreshold": "32m",
+    "spark.python.daemon.module": "warehouse.python_daemon",
 }
 
 # Each query is code of its own, run for seconds: methods inlined into it less deeply are compiled much sooner.
