@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import ceil
 from operator import itemgetter
 
-import pandas as pd
+import pyarrow as pa
 from pyarrow.fs import FileSelector
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.cli import run_job
 from jobs.report import JobReport
 from jobs.salt import pseudonym_salt
-from transforms.budget import fit_budget, is_unknown
+from transforms.budget import fit_budget
 from transforms.catalogue import as_of_end_of
 from transforms.diversity import long_tail
 from transforms.due_dates import DueDateParams, due_date
@@ -23,7 +23,7 @@ from transforms.needs import needs_of, new_needs
 from transforms.prompts import TEMPLATE_VERSION, local_id, render_body
 from warehouse.contracts.gold import CANDIDATES, DISCOVERIES, LIST_REQUESTS, REPLENISHMENT_STATE
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
-from warehouse.contracts.table import spark_schema
+from warehouse.contracts.table import arrow_schema, spark_schema
 from warehouse.errors import MissingMonth
 from warehouse.files import open_filesystem
 from warehouse.lake import Lake
@@ -144,32 +144,39 @@ def _write_shards(customers: DataFrame, settings: Settings, month: str, salt: st
     uri, endpoint, model, list_size = settings.lake, settings.s3_endpoint, model_of(settings.llm), settings.list_size
     most_new, floor = min(settings.discoveries, list_size), settings.long_tail_share
 
-    def write(shard: pd.DataFrame) -> pd.DataFrame:
+    def write(shard: pa.Table) -> pa.Table:
+        name = shard["shard"][0].as_py()
         lines, rows = [], []
-        columns = ("customer_id", "candidates", "discoveries", "monthly_budget_usd", "diets")
-        of_each = zip(*(shard[name] for name in columns), strict=True)
-        for customer_id, candidates, discoveries, budget, diets in sorted(of_each, key=itemgetter(0)):
-            limit = None if is_unknown(budget) else budget
-            needs, left_out = fit_budget(needs_of(() if candidates is None else candidates), limit, list_size)
+        for customer in sorted(shard.to_pylist(), key=itemgetter("customer_id")):
+            candidates, discoveries = customer["candidates"], customer["discoveries"]
+            limit = customer["monthly_budget_usd"]
+            needs, left_out = fit_budget(needs_of(candidates or ()), limit, list_size)
             # Who has set a budget is offered nothing that it was not set for.
-            if limit is None and discoveries is not None:
+            if limit is None and discoveries:
                 needs += new_needs(discoveries, needs, most_new)
             if candidates is None and not needs:
                 continue
-            suits = () if diets is None else tuple(diets)
-            body = render_body(needs, month, model, list_size, limit, suits, floor)
+            body = render_body(needs, month, model, list_size, limit, tuple(customer["diets"] or ()), floor)
             digest = prompt_hash(body, TEMPLATE_VERSION)
-            custom_id = f"{pseudonym(customer_id, salt)}-{month}-{digest[:16]}"
+            custom_id = f"{pseudonym(customer['customer_id'], salt)}-{month}-{digest[:16]}"
             lines.append(request_line(custom_id, body))
-            ids = [local_id(place) for place in range(len(needs))]
-            products = [need["product_id"] for need in needs]
-            others = [[row["product_id"] for row in need["alternates"]] for need in needs]
-            name = shard["shard"].iloc[0]
-            rows.append((month, customer_id, custom_id, name, digest, ids, products, others, left_out))
-        write_lines(open_filesystem(uri, endpoint), f"{requests_folder(month)}/{shard['shard'].iloc[0]}", lines)
-        return pd.DataFrame(rows, columns=list(LIST_REQUESTS.column_names))
+            rows.append(
+                {
+                    "month": month,
+                    "customer_id": customer["customer_id"],
+                    "custom_id": custom_id,
+                    "shard": name,
+                    "prompt_hash": digest,
+                    "candidate_ids": [local_id(place) for place in range(len(needs))],
+                    "product_ids": [need["product_id"] for need in needs],
+                    "alternate_ids": [[row["product_id"] for row in need["alternates"]] for need in needs],
+                    "over_budget": left_out,
+                }
+            )
+        write_lines(open_filesystem(uri, endpoint), f"{requests_folder(month)}/{name}", lines)
+        return pa.Table.from_pylist(rows, schema=arrow_schema(LIST_REQUESTS))
 
-    requests = customers.groupBy("shard").applyInPandas(write, spark_schema(LIST_REQUESTS))
+    requests = customers.groupBy("shard").applyInArrow(write, spark_schema(LIST_REQUESTS))
     # A plan that ran twice would write every shard twice.
     return requests.localCheckpoint(eager=True)
 

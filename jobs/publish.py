@@ -25,7 +25,7 @@ from transforms.catalogue import as_of_end_of
 from warehouse.contracts.gold import LIST_DECISIONS
 from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
-from warehouse.lake import Lake, open_lake
+from warehouse.lake import Lake, open_lake, persisted
 from warehouse.months import month_range
 from warehouse.serving.publish import publish, rollback
 from warehouse.serving.store import Manifest, open_store
@@ -46,22 +46,23 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
     details: dict[str, object] = {}
     for month in sorted(months):
         champion = choose_champion(lake, settings, month)
-        lines = list_lines(lake, settings, month, champion)
         now = datetime.now(UTC)
         written = {"lines": 0}
+        # Read twice: for the store and for the record.
+        with persisted(list_lines(lake, settings, month, champion)) as lines:
 
-        def record(version: Manifest, lines: DataFrame = lines, written: dict[str, int] = written) -> None:
-            written["lines"] = _record(lake, lines, version)
+            def record(version: Manifest, lines: DataFrame = lines, written: dict[str, int] = written) -> None:
+                written["lines"] = _record(lake, lines, version)
 
-        report = publish(
-            store,
-            month,
-            _lists(lines),
-            generated_at=now,
-            expires_at=now + timedelta(days=settings.list_valid_days),
-            keep=settings.keep_versions,
-            before_switch=record,
-        )
+            report = publish(
+                store,
+                month,
+                _lists(lines),
+                generated_at=now,
+                expires_at=now + timedelta(days=settings.list_valid_days),
+                keep=settings.keep_versions,
+                before_switch=record,
+            )
         rows[month] = written["lines"]
         details = {
             "outcome": report.outcome,

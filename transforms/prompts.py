@@ -8,6 +8,7 @@ or markup is replaced by what kind of product it is. Changing a word here means 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 TEMPLATE_VERSION = "2026-11-5"
@@ -48,6 +49,7 @@ def is_safe_text(text: str) -> bool:
     return not _UNSAFE.search(text)
 
 
+@lru_cache(maxsize=50_000)
 def safe_name(name: str, instead: str = "a product") -> str:
     """The name as a model may read it: on one line, bounded, and ``instead`` where it could be taken for more."""
     plain = " ".join(name.split())
