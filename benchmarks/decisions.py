@@ -61,16 +61,14 @@ tobacco too (docs/data.md), as the published lists and the monthly scorecard are
 
 - `published`: the list that was served; judged as products with its alternates, the likeliest first, judged as needs
   line by line (docs/decisions/0010-need-lines.md). It never holds tobacco.
-- `ranker`: ranks all that a household has bought. `ranker_of_products` has no ranker of needs, the products'
+- `ranker`: ranks the 150 products, and needs, that a household bought most by recency. `ranker_of_products` has no ranker of needs, the products'
   probabilities are added up in its place; `forecast` has neither (docs/decisions/0004-forecast.md).
 - `tifuknn`: the published method with the reference's parameters, tuned on 2017-09 (benchmarks/tifuknn.py).
 - `decayed_frequency`: purchase days with a half-life of 120 days.
 
-The ranker's features and training (rounds, learning rate, parts that the examples are cut into, share of features a
-tree sees, share of the pairs not bought) were chosen on the targets 2017-07 to 2017-09. An earlier choice, of which
-nothing but the leaves is left, had been made on the judged months among a handful of settings that lay within .001 of
-recall@10. How the judged months come out with affinities, with more features and with several trainings averaged had
-been seen before the last choice.
+The ranker's features and training (rounds, learning rate, share of features a tree sees, share of the pairs not bought,
+items a customer) were chosen on the targets 2017-07 to 2017-09 (experiments/ranker.md). How the judged months come out
+with more features and with several trainings averaged had been seen before the last choice.
 """
 
 _TAFENG_HEAD = """

@@ -20,7 +20,7 @@ def judged_pairs(lake: Lake, settings: Settings, before: str, columns: Sequence[
     ``last_ordered_date``; one row a pair. Of all goods, as the reference's figures are (``benchmarks/protocol.py``).
     """
     since = F.add_months(F.lit(first_date(add_months(before, 1))), -ACTIVE_MONTHS)
-    pairs = score_history(lake, settings, before, columns)
+    pairs = score_history(lake, settings, before, columns, most=None)
     active = pairs.where(F.col("last_ordered_date") >= since).select("customer_id").distinct()
     of_goods = pairs.where(F.col("purchase_days") >= 3).join(all_goods(lake), "product_id", "left_semi")
     return of_goods.join(active, "customer_id", "left_semi")

@@ -89,10 +89,16 @@ def _dated(candidates: DataFrame) -> DataFrame:
     return due_dates(candidates, params).withColumn("need_due_date", due_date(F.col("need_probability"), 0.5, params))
 
 
-def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[str] = HISTORY) -> DataFrame:
+def score_history(
+    lake: Lake,
+    settings: Settings,
+    month: str,
+    columns: Sequence[str] = HISTORY,
+    most: int | None = OF_TARGET["product"].most,
+) -> DataFrame:
     """What each customer bought most by the end of the month, with its forecast and score.
 
-    Shape: one row a (customer_id, product_id), at most ``RankerParams.most`` a customer: ``columns``, and
+    Shape: one row a (customer_id, product_id), at most ``most`` a customer (None: all): ``columns``, and
     ``drop_reason`` where it may not stand on a list. ``probability`` and ``score`` are the ranker's where the month has
     one, else the forecast's.
 
@@ -104,7 +110,7 @@ def score_history(lake: Lake, settings: Settings, month: str, columns: Sequence[
     )
     days = settings.dismissal_days
     dismissed = dismissed_lately(lake.read(INTERACTIONS_TABLE, months_to_read(month, days)), month, days)
-    features = pair_features(typed_state(lake, settings, month), OF_TARGET["product"].most)
+    features = pair_features(typed_state(lake, settings, month), most)
     history = forecast(features, ForecastParams()).join(F.broadcast(customers), on="customer_id", how="left")
     history = history.join(dismissed, on=["customer_id", "product_id"], how="left")
     forecast_alone = F.col("probability")

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.champion import MODEL, POLICY, decided_lists
 from jobs.cli import run_job
 from jobs.report import JobReport
-from transforms.baselines import decayed_frequency, personal_top
+from transforms.baselines import simple_lists
 from transforms.catalogue import as_of_end_of
 from transforms.metrics import judge_lists, mean_metrics, mean_of, monthly_units_error, paired_differences, rank_by
 from warehouse.contracts.gold import CANDIDATES, LIST_DECISIONS, REPLENISHMENT_STATE, SCORECARD
@@ -64,10 +64,14 @@ def judge_month(lake: Lake, settings: Settings, month: str) -> pa.Table:
     goods = products.where("is_subscribable").select("product_id")
     with ExitStack() as kept:
         truth = kept.enter_context(persisted(bought_in(lake, state, goods, month)))
-        history = kept.enter_context(persisted(state.join(goods, on="product_id", how="left_semi")))
+        history = state.join(F.broadcast(goods), on="product_id", how="left_semi")
+        simple = kept.enter_context(persisted(simple_lists(history, K)))
         decided = decided_lists(lake, settings, before)
         lists = {method: listed_lines(decisions) for method, decisions in decided.items()}
-        lists |= {"personal_top": personal_top(history), "decayed_frequency": decayed_frequency(history)}
+        lists |= {
+            name: simple.select("customer_id", "product_id", F.col(name).alias("rank"))
+            for name in ("personal_top", "decayed_frequency")
+        }
         judged = kept.enter_context(persisted(judge_lists(lists, truth, K)))
         rows = mean_metrics(judged, K).unionByName(_paired(judged, "published", AGAINST))
         bought = lake.read(ORDER_LINES, [month])

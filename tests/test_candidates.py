@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from pyspark.sql import functions as F
 
-from transforms.baselines import decayed_frequency, personal_top
+from transforms.baselines import decayed_frequency, personal_top, simple_lists
 from transforms.candidates import CandidateParams, anchors, flag_history, leads, propose, with_leads
 from transforms.needs import cohere, need_probabilities
 
@@ -135,6 +135,8 @@ def test_baselines(spark):
     assert top == {1: "often", 2: "first", 3: "lately"}
     decayed = decayed_frequency(state).where(F.col("rank") == 1).first()
     assert decayed.product_id == "lately"
+    both = {row.product_id: (row.personal_top, row.decayed_frequency) for row in simple_lists(state, 1).collect()}
+    assert both == {"often": (1, 2), "lately": (3, 1)}
 
 
 def test_the_best_product_of_a_likely_need_leads_it(spark):

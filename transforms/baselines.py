@@ -1,6 +1,8 @@
 """The simple methods that every list is judged beside, from the same running state and for the same customers."""
 
-from pyspark.sql import DataFrame
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from transforms.metrics import rank_by
@@ -12,7 +14,7 @@ def personal_top(state: DataFrame) -> DataFrame:
 
     Shape: in, ``gold/replenishment_state``; out, ``customer_id, product_id, rank``.
     """
-    return rank_by(state, F.desc("purchase_days"), F.asc("first_ordered_date"))
+    return rank_by(state, *_orders()["personal_top"])
 
 
 def decayed_frequency(state: DataFrame) -> DataFrame:
@@ -21,7 +23,28 @@ def decayed_frequency(state: DataFrame) -> DataFrame:
     The half-life is that of the figures which the project compares itself with (docs/decisions-quality.md); the
     forecast's 75 days rank worse.
     """
-    return rank_by(state, F.desc(decayed_name(120)))
+    return rank_by(state, *_orders()["decayed_frequency"])
+
+
+def simple_lists(state: DataFrame, k: int) -> DataFrame:
+    """The first ``k`` of :func:`personal_top` and of :func:`decayed_frequency`, by one pass over the state.
+
+    Shape: in, ``gold/replenishment_state``; out, one row a pair that one of them lists: ``customer_id, product_id`` and
+    ``personal_top``, ``decayed_frequency``: its rank there, which may be beyond ``k`` in one of them.
+    """
+    customer = Window.partitionBy("customer_id")
+    ranks = {name: F.row_number().over(customer.orderBy(*order, "product_id")) for name, order in _orders().items()}
+    listed = [F.col(name) <= k for name in ranks]
+    ranked = state.select("customer_id", "product_id", *[rank.alias(name) for name, rank in ranks.items()])
+    return ranked.where(reduce(Column.__or__, listed))
+
+
+def _orders() -> dict[str, tuple[Column, ...]]:
+    """What each method puts first."""
+    return {
+        "personal_top": (F.desc("purchase_days"), F.asc("first_ordered_date")),
+        "decayed_frequency": (F.desc(decayed_name(120)),),
+    }
 
 
 def global_top(state: DataFrame, customers: DataFrame, count: int) -> DataFrame:
