@@ -61,7 +61,8 @@ tobacco too (docs/data.md), as the published lists and the monthly scorecard are
 
 - `published`: the list that was served; judged as products with its alternates, the likeliest first, judged as needs
   line by line (docs/decisions/0010-need-lines.md). It never holds tobacco.
-- `ranker`: ranks the 150 products, and needs, that a household bought most by recency. `ranker_of_products` has no ranker of needs, the products'
+- `ranker`: ranks the 150 products, and needs, that a household bought most by recency.
+  `ranker_of_products` has no ranker of needs, the products'
   probabilities are added up in its place; `forecast` has neither (docs/decisions/0004-forecast.md).
 - `tifuknn`: the published method with the reference's parameters, tuned on 2017-09 (benchmarks/tifuknn.py).
 - `decayed_frequency`: purchase days with a half-life of 120 days.

@@ -15,7 +15,7 @@ def measure_quantities(lake: Lake, settings: Settings, month: str) -> dict[str, 
     """Absolute errors of units an order and of gaps, ours and simple ones, for what was bought in the month."""
     before = add_months(month, -1)
     ours = ("customer_id", "product_id", "units_per_order", "gap_days")
-    history = score_history(lake, settings, before, ours).where(
+    history = score_history(lake, settings, before, ours, most=None).where(
         F.coalesce(F.col("drop_reason") != "not_subscribable", F.lit(True))
     )
     state = lake.require_months(REPLENISHMENT_STATE, [before]).select(
