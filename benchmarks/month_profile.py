@@ -113,15 +113,13 @@ def _measure(checkout: Path, home: Path, ranges: Sequence[Sequence[str]]) -> tup
     events = home / "events"
     shutil.rmtree(events, ignore_errors=True)
     events.mkdir(parents=True)
-    settings = home / "settings.env"
-    settings.write_text("REPLENISH_BUSINESS_TZ=America/New_York\nREPLENISH_LAST_MONTH=2017-12\n")
+    (home / "settings.env").write_text("REPLENISH_BUSINESS_TZ=America/New_York\nREPLENISH_LAST_MONTH=2017-12\n")
     log = {"enabled": "true", "dir": events.as_uri(), "compress": "false", "rolling.enabled": "false"}
-    environment = {
-        **os.environ,
-        "REPLENISH_HOME": str(home),
-        "PYTHONPATH": str(checkout),
-        "REPLENISH_SPARK_CONF": ",".join(f"spark.eventLog.{name}={value}" for name, value in log.items()),
-    }
+    conf = [f"spark.eventLog.{name}={value}" for name, value in log.items()]
+    conf += [given] if (given := os.environ.get("REPLENISH_SPARK_CONF")) else []
+    settings = {"HOME": str(home), "SPARK_CONF": ",".join(conf)}
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    environment |= {f"REPLENISH_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-c", _RUN, json.dumps(ranges), str(home / "profile.json")]
     started = time.monotonic()
     process = psutil.Popen(command, cwd=checkout, env=environment)
