@@ -21,12 +21,14 @@ setup: .venv/.stamp  ## install everything; quick when nothing changed
 demo: setup  ## a year of real grocery data, its last months published one by one (MONTHS=2)
 	@$(VENV_PYTHON) -m orchestration.demo $(if $(MONTHS),--months '$(MONTHS)') $(ARGS)
 
-# Two test processes, a whole file in one of them: each has one Spark session and stays below 4 GB.
-test: setup  ## the tests, in two processes (ARGS="-k name" for some, ARGS="-n 0" in one)
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# Each process runs whole files and starts at most one Spark session.
+TWO_PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: setup  ## the tests without Spark, servers and processes, in less than a minute
-	@$(VENV_PYTHON) -m pytest -m "not spark and not process and not slow and not s3 and not cluster" $(ARGS)
+test: setup  ## the tests, in two processes (ARGS="-k name" for some, ARGS="-n 0" in one)
+	@$(VENV_PYTHON) -m pytest $(TWO_PROCESSES) $(ARGS)
+
+test-fast: setup  ## the tests without Spark, servers and processes
+	@$(VENV_PYTHON) -m pytest $(TWO_PROCESSES) -m "not spark and not process and not slow and not s3 and not cluster" $(ARGS)
 
 test-slow: setup  ## the tests that take minutes each
 	@$(VENV_PYTHON) -m pytest -m slow $(ARGS)

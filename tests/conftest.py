@@ -18,11 +18,19 @@ _FIRST = "test_end_to_end.py"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark, directly or through another fixture, and put the longest module first."""
+    """Mark what needs Spark or DynamoDB Local, and put the longest module first."""
     for item in items:
         if "spark" in item.fixturenames:
             item.add_marker("spark")
+        if _starts_dynamodb(item):
+            item.add_marker("process")
     items.sort(key=lambda item: item.path.name != _FIRST)
+
+
+def _starts_dynamodb(item: pytest.Item) -> bool:
+    """Whether the test takes a place for lists that is not one of LMDB by its parameters."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "place_of" in item.fixturenames and "lmdb" not in parameters
 
 
 @pytest.fixture(scope="session")
