@@ -10,7 +10,7 @@ HOST ?= 127.0.0.1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 test-cluster parity ui api bench decisions-quality doctor lint format lock clean torch-choice
+.PHONY: help setup demo test test-fast test-slow test-s3 test-cluster parity ui api bench decisions-quality doctor lint format lock clean torch-choice
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -21,8 +21,14 @@ setup: .venv/.stamp  ## install everything; quick when nothing changed
 demo: setup  ## a year of real grocery data, its last months published one by one (MONTHS=2)
 	@$(VENV_PYTHON) -m orchestration.demo $(if $(MONTHS),--months '$(MONTHS)') $(ARGS)
 
-test: setup  ## the tests (ARGS="-k name" for some)
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+# Each process runs whole files and starts at most one Spark session.
+TWO_PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup  ## the tests, in two processes (ARGS="-k name" for some, ARGS="-n 0" in one)
+	@$(VENV_PYTHON) -m pytest $(TWO_PROCESSES) $(ARGS)
+
+test-fast: setup  ## the tests without Spark, servers and processes
+	@$(VENV_PYTHON) -m pytest $(TWO_PROCESSES) -m "not spark and not process and not slow and not s3 and not cluster" $(ARGS)
 
 test-slow: setup  ## the tests that take minutes each
 	@$(VENV_PYTHON) -m pytest -m slow $(ARGS)

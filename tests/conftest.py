@@ -12,14 +12,37 @@ from warehouse.spark import start_session
 
 _SHARED_CACHE = Path(os.environ.get("REPLENISH_HOME", Path(__file__).parents[1] / ".replenish")) / "cache"
 
+# The longest module starts first, so that it doesn't run on alone at the end of two test processes.
+_FIRST = "test_end_to_end.py"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Spark or DynamoDB Local, and put the longest module first."""
+    for item in items:
+        if "spark" in item.fixturenames:
+            item.add_marker("spark")
+        if _starts_dynamodb(item):
+            item.add_marker("process")
+    items.sort(key=lambda item: item.path.name != _FIRST)
+
+
+def _starts_dynamodb(item: pytest.Item) -> bool:
+    """Whether the test takes a place for lists that is not one of LMDB by its parameters."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "place_of" in item.fixturenames and "lmdb" not in parameters
+
 
 @pytest.fixture(scope="session")
 def spark_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings whose cache is the machine's, so that the Delta jars are fetched once and not once a test run."""
+    """Settings whose cache is the machine's, so that the Delta jars are fetched once and not once a test run.
+
+    The heap is small because `make test` runs two sessions side by side.
+    """
     home = tmp_path_factory.mktemp("spark-home")
     _SHARED_CACHE.mkdir(parents=True, exist_ok=True)
     (home / "cache").symlink_to(_SHARED_CACHE.absolute())
-    return load_settings(home=home, spark_master="local[2]")
+    return load_settings(home=home, spark_master="local[2]", spark_driver_memory="1536m")
 
 
 @pytest.fixture(scope="session")

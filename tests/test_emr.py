@@ -164,6 +164,7 @@ class TestRequest:
         with pytest.raises(SettingsError, match=r"REPLENISH_EMR_SECRETS .* one of REPLENISH_API_KEYS"):
             load_settings(home=tmp_path, emr_secrets="REPLENISH_LAKE_URI=some/secret")
 
+    @pytest.mark.process
     @pytest.mark.parametrize(
         ("job", "arguments", "command"),
         [
@@ -200,6 +201,7 @@ def test_without_the_setting_the_job_is_called_in_the_runs_own_process():
     assert report.row_count == 3
 
 
+@pytest.mark.process
 class TestJob:
     @pytest.mark.slow
     def test_a_month_is_computed_there_and_its_report_is_the_assets_metadata(self, service, spark, tmp_path):
@@ -244,6 +246,7 @@ class TestJob:
         assert service.jobs["job0"].state == "CANCELLED"
 
 
+@pytest.mark.process
 class TestMessages:
     def test_a_process_of_this_machine_tells_through_a_file(self):
         told = _told_by(

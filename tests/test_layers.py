@@ -25,6 +25,7 @@ def test_every_layer_is_under_contract():
     assert packages - {"tests", "benchmarks"} == set(layers)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
@@ -40,6 +41,7 @@ def test_an_import_loads_nothing_heavy(module: str, forbidden: tuple[str, ...]):
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.process
 def test_an_import_starts_no_program_and_opens_no_connection(tmp_path: Path):
     # The definitions import every layer below them. Java would be started through a subprocess. Some library asks
     # the system's `file` what platform this is.

@@ -17,6 +17,8 @@ from warehouse.llm.contract import custom_id_of, parse_response
 from warehouse.llm.stand_in_answers import MODEL, misbehaviour_of
 from warehouse.llm.stand_in_process import await_port, free_port, running
 
+pytestmark = pytest.mark.process
+
 SHARES = {"bad_request": 0.2, "always_error": 0.2, "truncated": 0.2, "broken_body": 0.2}
 LINES = made_up_requests(60, candidates=4)
 

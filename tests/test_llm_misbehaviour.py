@@ -19,6 +19,8 @@ from warehouse.llm.openai_client import OpenAiClient
 from warehouse.llm.stand_in_answers import misbehaviour_of
 from warehouse.llm.stand_in_process import running
 
+pytestmark = pytest.mark.process
+
 EXPECTED = {
     "slow": None,
     "rate_limited": None,

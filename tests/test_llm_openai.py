@@ -27,6 +27,8 @@ from warehouse.llm.stand_in import create_app
 from warehouse.llm.stand_in_answers import MISBEHAVIOURS, MODEL, decide, misbehaviour_of, spoil
 from warehouse.llm.stand_in_process import free_port, running
 
+pytestmark = pytest.mark.process
+
 MONTH = "2026-08"
 FAILED = {"always_error", "always_dropped", "bad_request", "forbidden", "broken_body", "html_page"}
 

@@ -25,6 +25,8 @@ from warehouse.llm.shards import answer_month, read_lines, requests_folder, resp
 from warehouse.llm.stand_in_answers import misbehaviour_of
 from warehouse.llm.stand_in_process import running
 
+pytestmark = pytest.mark.process
+
 MONTH = "2017-05"
 _numbers = itertools.count()
 

@@ -153,6 +153,7 @@ def test_a_server_that_is_not_there(on_s3):
         require_store(on_s3, LAKE)
 
 
+@pytest.mark.process
 @pytest.mark.timeout(30)
 def test_a_server_that_takes_connections_and_says_nothing():
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -25,6 +25,8 @@ from warehouse.serving.publish import Gates, publish, rollback
 from warehouse.serving.store import Manifest, ServingStore
 from warehouse.settings import load_settings
 
+pytestmark = pytest.mark.process
+
 ANY = Gates(max_vanished=1, max_changed=1, max_lines_replaced=1)
 ODD_ID = "ünï/c öde?%2F&#"
 

@@ -435,6 +435,7 @@ print(json.dumps(live_after))
 '''
 
 
+@pytest.mark.process
 def test_a_crash_at_any_line_leaves_a_whole_version_live():
     # Some 450 publishes: in memory where there is such a folder, for LMDB waits for the disk at the end of each.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None

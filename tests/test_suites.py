@@ -199,6 +199,7 @@ def test_rows_that_do_not_add_up_block(spark) -> None:
     assert "10 rows in = 6 kept + 2 quarantined + 1 duplicates; it is 1" in failure.text
 
 
+@pytest.mark.usefixtures("spark")
 @pytest.mark.parametrize("table", TABLES.values(), ids=list(TABLES))
 def test_every_contract_renders_rules_that_say_where_they_come_from(table: Table) -> None:
     suite = suite_of(table, rules_of(table))
