@@ -121,7 +121,7 @@ def _write(
         columns = [name for name in table.column_names if name != "month" or table.is_monthly]
         good = typed.where("problem IS NULL").select(*columns)
         lake.replace_where(table, good, f"file_id IN ({ids})")
-    if changed or any(count.reason for count in counts):
+    if changed or any(count.reason or count.noted for count in counts):
         where = f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
         lake.replace_where(QUARANTINE, _quarantine_rows(lake, dataset, typed, paths, changed), where)
     lake.append(LANDING_FILES, _ledger(new, changed, counts, read_at))
@@ -133,25 +133,36 @@ def _write(
         else:
             month = count.month if table.is_monthly else "all"
             rows[month] = rows.get(month, 0) + count.rows
-    details = {"files_read": len(new), "files_changed": len(changed), "rows_in": sum(count.rows for count in counts)}
+    details: dict[str, object] = {
+        "files_read": len(new),
+        "files_changed": len(changed),
+        "rows_in": sum(count.rows for count in counts),
+    }
+    if noted := sum(count.noted for count in counts):
+        details["rows_without_a_cell"] = noted
     return JobReport(table.name, dict(sorted(rows.items())), {**details, "quarantined": quarantined})
 
 
 @dataclass(frozen=True)
 class _Count:
-    """Rows of one file, month and reason (``None``: kept); ``is_whole_file``: the entry of a file that broke off."""
+    """Rows of one file, month and reason (``None``: kept), and how many of them are kept without some cell.
+
+    ``is_whole_file``: the entry of a file that broke off.
+    """
 
     file_id: str
     month: str | None
     reason: str | None
     is_whole_file: bool
     rows: int
+    noted: int
 
 
 def _count(typed: DataFrame) -> list[_Count]:
     is_whole_file = (F.col("row_number") == 0).alias("is_whole_file")
     groups = typed.groupBy("file_id", "month", F.col("problem.reason").alias("reason"), is_whole_file)
-    return [_Count(*row) for row in groups.agg(F.sum("problem_rows").cast("long")).collect()]
+    counts = groups.agg(F.sum("problem_rows").cast("long"), F.count("note"))
+    return [_Count(*row) for row in counts.collect()]
 
 
 def _quarantine_rows(
@@ -159,7 +170,8 @@ def _quarantine_rows(
 ) -> DataFrame:
     path_of = lake.spark.createDataFrame(list(paths.items()), "file_id string, path string")
     bad = (
-        typed.where("problem IS NOT NULL")
+        typed.where("problem IS NOT NULL OR note IS NOT NULL")
+        .withColumn("entry", F.coalesce("problem", "note"))
         .join(F.broadcast(path_of), "file_id", "inner")
         .select(
             F.lit(dataset.name).alias("dataset"),
@@ -168,11 +180,11 @@ def _quarantine_rows(
             "path",
             "row_number",
             "month",
-            "problem.column",
-            "problem.value",
-            "problem.reason",
-            "problem.message",
-            F.col("problem_rows").alias("rows"),
+            "entry.column",
+            "entry.value",
+            "entry.reason",
+            "entry.message",
+            F.when(F.col("problem").isNull(), 0).otherwise(F.col("problem_rows")).alias("rows"),
             "row_json",
         )
     )

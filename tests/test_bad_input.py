@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from jobs import catalogue, ingest, order_lines
 from warehouse.contracts.bronze import LANDING_FILES, ORDERS_TABLE, QUARANTINE, REASONS
 from warehouse.contracts.landing import DATASETS
-from warehouse.contracts.silver import ORDER_LINES
+from warehouse.contracts.silver import CUSTOMERS_TABLE, ORDER_LINES
 from warehouse.errors import MissingDataset
 from warehouse.lake import Lake
 
@@ -21,6 +21,7 @@ GOOD = {
     "ordered_at": "2017-05-03 10:00:00",
     "line_amount_usd": 2.5,
     "order_kind": "",
+    "discount_usd": "",
 }
 
 BAD = {
@@ -29,6 +30,7 @@ BAD = {
     "out_of_range": {"line_number": 0},
     "invalid_value": {"order_kind": "gift"},
     "timestamp_out_of_range": {"ordered_at": "1899-12-31 00:00:00"},
+    "unusable_cell": {"discount_usd": "ten cents"},
     "zero_quantity": {"quantity": 0},
     "negative_amount": {"line_amount_usd": -1},
     "unknown_product": {"product_id": "nobody-knows"},
@@ -91,7 +93,7 @@ def test_every_reason_code_is_reached_and_every_row_accounted_for(lake, settings
         "5.xlsx": "unsupported_format",
         "6-changed.csv": "file_changed",
     }
-    assert found[("1-bad.csv", 10)].reason == "malformed_row"
+    assert found[("1-bad.csv", 11)].reason == "malformed_row"
     assert {row.reason for row in found.values()} == set(REASONS)
 
     files = lake.read(LANDING_FILES).where("dataset = 'orders'")
@@ -100,7 +102,45 @@ def test_every_reason_code_is_reached_and_every_row_accounted_for(lake, settings
     assert kept == lake.read(ORDERS_TABLE).count() == silver.details["rows_in"]
     assert kept == silver.row_count + sum(silver.details["quarantined"].values())
     lines = {(row.order_id, row.quantity) for row in lake.read(ORDER_LINES).collect()}
-    assert lines == {("o", 3), ("x", 1)}
+    without_a_cell = f"o{list(BAD).index('unusable_cell')}"
+    assert lines == {("o", 3), ("x", 1), (without_a_cell, 1)}
+    assert found[("1-bad.csv", list(BAD).index("unusable_cell") + 2)].rows == 0, "the row itself was kept"
+
+
+def test_consent_holds_until_it_is_said_otherwise_and_what_cannot_be_read_is_a_no(lake, settings):
+    columns = ["customer_id", "consent_profiling", "excluded_products", "household_size", "updated_at"]
+    known = [
+        {"customer_id": "w1", "consent_profiling": "false", "excluded_products": "p1", "updated_at": "2017-01-01"},
+        {"customer_id": "w2", "consent_profiling": "false", "household_size": "4+", "updated_at": "2017-01-01"},
+        {"customer_id": "w3", "consent_profiling": "true", "updated_at": "2017-01-01"},
+        {"customer_id": "w4", "consent_profiling": "true", "updated_at": "2017-01-01"},
+    ]
+    land(settings, "customers/1.csv", known, columns)
+    later = [
+        {"customer_id": "w1", "updated_at": "2017-03-01"},
+        {"customer_id": "w3", "consent_profiling": "unsubscribed", "updated_at": "2017-03-01"},
+        {"customer_id": "w4", "consent_profiling": "false", "updated_at": "1 March"},
+    ]
+    land(settings, "customers/2.csv", later, ["customer_id", "consent_profiling", "updated_at"])
+    report = ingest.run(lake, settings, DATASETS["customers"])
+    assert (report.details["rows_without_a_cell"], report.details["quarantined"]) == (3, {})
+    catalogue.run_customers(lake)
+    now = {row.customer_id: row for row in lake.read(CUSTOMERS_TABLE).where("valid_to IS NULL").collect()}
+    assert {key: row.consent_profiling for key, row in now.items()} == dict.fromkeys(("w1", "w2", "w3", "w4"), False)
+    assert now["w1"].excluded_products == ["p1"]
+    assert now["w2"].household_size is None
+    notes = {(row.value, row.column) for row in lake.read(QUARANTINE).where("dataset = 'customers'").collect()}
+    assert notes == {("4+", "household_size"), ("unsubscribed", "consent_profiling"), ("1 March", "updated_at")}
+    land(
+        settings,
+        "customers/3.csv",
+        [{"customer_id": "w3", "consent_profiling": "true", "updated_at": "2017-04-01"}],
+        columns,
+    )
+    ingest.run(lake, settings, DATASETS["customers"])
+    catalogue.run_customers(lake)
+    again = {row.customer_id: row for row in lake.read(CUSTOMERS_TABLE).where("valid_to IS NULL").collect()}
+    assert again["w3"].consent_profiling, "a readable yes, later than the no"
 
 
 def test_a_file_is_read_once_and_a_second_run_changes_nothing(lake, settings):

@@ -105,6 +105,29 @@ def test_periods_do_not_overlap_and_a_month_sees_its_day(spark):
     assert names == {"2017-04": "old", "2017-05": "edge", "2017-06": "june"}
 
 
+def test_an_empty_cell_keeps_the_value_that_held_before(spark):
+    rows = [
+        ("f1", 1, "c", None, False, ["p1"]),
+        ("f2", 1, "c", None, None, None),
+        ("f1", 2, "c", datetime(2017, 3, 1), None, ["p2"]),
+        ("f1", 3, "c", datetime(2017, 4, 1), True, None),
+        ("f1", 4, "new", datetime(2017, 4, 1), None, None),
+    ]
+    frame = spark.createDataFrame(
+        [(*row, row[0]) for row in rows],
+        "file_id string, row_number long, customer_id string, updated_at timestamp, consent boolean, "
+        "excluded array<string>, file_order string",
+    )
+    periods = validity_periods(frame, "customer_id", ["customer_id", "consent", "excluded", "updated_at"])
+    kept = periods.where("verdict = 'kept'").orderBy("customer_id", "valid_from").collect()
+    assert [(row.customer_id, row.consent, row.excluded) for row in kept] == [
+        ("c", False, ["p1"]),
+        ("c", False, ["p2"]),
+        ("c", True, ["p2"]),
+        ("new", None, None),
+    ]
+
+
 def test_product_text_says_nothing_twice(spark):
     frame = spark.createDataFrame(
         [("Acme whole milk", "Acme", "Milk", None, None), ("Soap", "Acme", None, "Care", "Mild.")],

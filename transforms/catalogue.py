@@ -15,10 +15,15 @@ def validity_periods(rows: DataFrame, key: str, content: Sequence[str]) -> DataF
 
     Shape: one row a bronze row in (with ``updated_at``, ``file_order``), one out. Kept rows (``verdict`` = kept) are
     unique in (key, ``valid_from``); their periods do not overlap and the last is open. A row without ``updated_at``
-    holds from the beginning.
+    holds from the beginning. An empty cell leaves the value that held before, whatever became of the row that said it:
+    only an explicit value changes one.
     """
     dated = rows.withColumn("valid_from", F.coalesce("updated_at", F.lit(ALWAYS).cast("timestamp")))
-    judged = judge_versions(dated, (key, "valid_from"), content)
+    in_order = Window.partitionBy(key).orderBy("valid_from", "file_order", "row_number")
+    until_now = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    kept_values = [name for name in content if name not in (key, "updated_at")]
+    filled = dated.withColumns({name: F.last(name, ignorenulls=True).over(until_now) for name in kept_values})
+    judged = judge_versions(filled, (key, "valid_from"), content)
     next_from = F.lead("valid_from").over(Window.partitionBy(key, "verdict").orderBy("valid_from"))
     return judged.withColumn("valid_to", next_from)
 

@@ -17,7 +17,8 @@ from transforms.prompts import CADENCES_DAYS, MAX_QUANTITY, MAX_REASON_CHARACTER
 PLENTY = 3.0
 """Times what a customer uses between two deliveries from which a quantity is no longer believed."""
 
-_FENCED = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _ECHOES = ("need_probability", "list_size", "cadences_days", "candidate", "json", "schema", "prompt", "instruction")
 """Words of the request that have no place in a sentence for a customer."""
@@ -74,8 +75,18 @@ def judge_answer(content: str, finish_reason: str, request: Mapping[str, Any]) -
 
 
 def _unwrapped(content: str) -> tuple[str, tuple[str, ...]]:
-    fenced = _FENCED.match(content)
-    return (fenced.group(1), ("code_fence",)) if fenced else (content, ())
+    """The JSON of an answer without what models put around it, and what was taken off."""
+    repairs = []
+    text = _THOUGHT.sub("", content)
+    if text != content:
+        repairs.append("thinking")
+    fenced = _FENCE.search(text)
+    if fenced and not text.lstrip().startswith("{"):
+        repairs.append("code_fence")
+        if (text[: fenced.start()] + text[fenced.end() :]).strip():
+            repairs.append("prose")
+        text = fenced.group(1)
+    return text, tuple(repairs)
 
 
 def _fault(answer: ListAnswer, request: Mapping[str, Any]) -> str | None:

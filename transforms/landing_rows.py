@@ -1,9 +1,12 @@
 """Types landed rows and finds what is wrong with each: one problem a row, the first in the order of the checks.
 
+What is wrong with an optional cell costs the cell alone, and is noted.
+
 Knows no dataset by name: the rules come from ``warehouse/contracts/landing.py``. Rules that need other rows
 (duplicates, unknown products) are in ``transforms/cleaning.py``.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
 
@@ -24,7 +27,8 @@ def type_rows(raw: DataFrame, dataset: Dataset, business_tz: str, read_at: datet
 
     Shape: one row a landed row in, one out. In: ``warehouse.landing.raw_schema``. Out: ``file_id``, ``row_number``,
     the dataset's columns typed, ``month`` (of the event time in the business time zone; null if it cannot be told),
-    ``problem`` (struct reason, column, value, message; null for a good row), ``problem_rows`` and ``row_json``.
+    ``problem`` (struct reason, column, value, message; null for a good row), ``problem_rows``, ``note`` (the same
+    struct for a good row that is kept without a cell) and ``row_json`` (null for a good row without a note).
 
     Args:
         raw: rows of text.
@@ -45,23 +49,63 @@ def type_rows(raw: DataFrame, dataset: Dataset, business_tz: str, read_at: datet
     )
     problems = [F.col("reader_problem")]
     problems += [_missing(c) for c in dataset.columns if not c.nullable]
-    problems += [problem for c in dataset.columns for problem in _bad_value(c, latest)]
+    cells = {c.name: _bad_value(c, latest) for c in dataset.columns}
+    spared = [c for c in dataset.columns if c.nullable and c.name not in dataset.vital and cells[c.name]]
+    problems += [problem for c in dataset.columns if c not in spared for problem in cells[c.name]]
     problems += [
         F.when(F.expr(rule.broken_when), _problem(rule.reason, rule.column, f"{rule.column}: {rule.mend}"))
         for rule in dataset.rules
     ]
+    frame = frame.withColumns({_bad(c): F.coalesce(*cells[c.name]) for c in spared})
     problem = F.coalesce(*problems)
     is_bad_row = problem.isNotNull() & (F.col("row_number") > 0)
+    note = F.when(problem.isNull(), _note(spared)) if spared else F.lit(None).cast(_PROBLEM)
+    values = {c.name: F.col(c.name) for c in dataset.columns}
+    values |= {
+        c.name: F.when(F.col(_bad(c)).isNull(), F.col(c.name)).otherwise(_instead(c, dataset, read_at)) for c in spared
+    }
     month = F.date_format(F.from_utc_timestamp(F.col(dataset.event_time), business_tz), "yyyy-MM")
     return frame.select(
         "file_id",
         "row_number",
-        *dataset.column_names,
+        *[value.alias(name) for name, value in values.items()],
         month.alias("month"),
         problem.alias("problem"),
         "problem_rows",
-        F.when(is_bad_row, F.to_json("text")).alias("row_json"),
+        note.alias("note"),
+        F.when(is_bad_row | note.isNotNull(), F.to_json("text")).alias("row_json"),
     )
+
+
+_PROBLEM = "struct<reason: string, column: string, value: string, message: string>"
+
+
+def _bad(column: Column) -> str:
+    return f"bad_{column.name}"
+
+
+def _note(spared: Sequence[Column]) -> SparkColumn:
+    """One problem for all cells of a row that cannot be used: the first's column and value, everybody's message."""
+    found = F.array_compact(F.array(*[F.col(_bad(c)) for c in spared]))
+    message = F.array_join(F.transform(found, lambda each: each["message"]), "; ")
+    first = found.getItem(0)
+    noted = F.struct(
+        F.lit("unusable_cell").alias("reason"),
+        first["column"].alias("column"),
+        first["value"].alias("value"),
+        message.alias("message"),
+    )
+    return F.when(F.size(found) > 0, noted)
+
+
+def _instead(column: Column, dataset: Dataset, read_at: datetime) -> SparkColumn:
+    """What stands in a cell that cannot be used."""
+    if column.name in dataset.fail_closed:
+        return F.lit(False)
+    if column.name == dataset.event_time and dataset.fail_closed:
+        # Without a date the row would hold from the beginning, before what was known already: a "no" would be lost.
+        return F.lit(read_at)
+    return F.lit(None)
 
 
 def _typed(text: SparkColumn, column: Column) -> SparkColumn:

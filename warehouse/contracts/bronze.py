@@ -19,6 +19,7 @@ REASONS = {
     "out_of_range": "a number is outside its column's range",
     "invalid_value": "a value is not one of those allowed",
     "timestamp_out_of_range": "a time is before 2000 or after the day on which the file was read",
+    "unusable_cell": "an optional value cannot be used: the row is kept without it, consent counts as withdrawn",
     "zero_quantity": "an order line of no units",
     "negative_amount": "a sale with a negative amount",
     "unknown_product": "the product is in no catalogue row valid by the end of that month",
@@ -71,7 +72,7 @@ LANDING_FILES = Table(
 
 QUARANTINE = Table(
     name="bronze/quarantine",
-    text="Every row or file that was not used, with the place it came from, the reason and the mend.",
+    text="Every row, file or cell that was not used, with the place it came from, the reason and the mend.",
     key=("dataset", "stage", "file_id", "row_number"),
     columns=(
         Column("dataset", STRING, "landing dataset"),
@@ -84,7 +85,7 @@ QUARANTINE = Table(
         Column("value", STRING, "value at fault, shortened to 200 characters", nullable=True),
         Column("reason", STRING, "reason code", allowed=tuple(REASONS)),
         Column("message", STRING, "what is wrong and how to mend it"),
-        Column("rows", INT, "rows that this entry stands for", unit="rows", minimum=0),
+        Column("rows", INT, "rows that this entry stands for; 0: the row was kept", unit="rows", minimum=0),
         Column("row_json", STRING, "the row as it was read", nullable=True),
     ),
     partition_by=("dataset", "stage"),

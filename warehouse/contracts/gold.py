@@ -293,7 +293,7 @@ LIST_DECISIONS = Table(
         Column("cost_usd", DOUBLE, "price of the answer", unit="USD", minimum=0),
         Column("finish_reason", STRING, "how the answer ended", allowed=FINISH_REASONS),
         Column("fallback_reason", STRING, "why the policy decided instead", nullable=True, allowed=FALLBACK_REASONS),
-        Column("repairs", pa.list_(pa.string()), "what was mended in the answer: code_fence"),
+        Column("repairs", pa.list_(pa.string()), "what was taken off the answer: thinking, code_fence, prose"),
         Column("items", pa.list_(LINE), "the list, best first"),
         Column("policy_items", pa.list_(LINE), "the policy's list; null where no model was asked", nullable=True),
     ),

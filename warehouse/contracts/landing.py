@@ -45,7 +45,13 @@ class RowRule:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A landing dataset. ``event_time`` names the column that dates a row; ``required`` makes its absence an error."""
+    """A landing dataset.
+
+    ``event_time`` names the column that dates a row; ``required`` makes its absence an error. A value that cannot be
+    used costs its cell, and the row is kept: without the cell, or, for what ``fail_closed`` names, with a "no". In a
+    column that is required, or that ``vital`` names because the row would mean something else without it, it costs the
+    row.
+    """
 
     name: str
     text: str
@@ -54,6 +60,8 @@ class Dataset:
     event_time: str
     required: bool = True
     rules: tuple[RowRule, ...] = ()
+    vital: tuple[str, ...] = ()
+    fail_closed: tuple[str, ...] = ()
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -71,6 +79,7 @@ ORDERS = Dataset(
     text="One row a basket line, as the shop sold it.",
     key=("order_id", "line_number"),
     event_time="ordered_at",
+    vital=("line_number", "order_kind"),
     rules=(
         RowRule("zero_quantity", "quantity", "quantity = 0", "a line sells or takes back at least one unit"),
         RowRule(
@@ -142,6 +151,7 @@ CUSTOMERS = Dataset(
     text="One row a customer and change of them.",
     key=("customer_id", "updated_at"),
     event_time="updated_at",
+    fail_closed=("consent_email", "consent_profiling"),
     columns=(
         Column("customer_id", STRING, "customer"),
         Column("consent_email", BOOL, "may be e-mailed", nullable=True),
