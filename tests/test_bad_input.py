@@ -65,6 +65,8 @@ def test_every_reason_code_is_reached_and_every_row_accounted_for(lake, settings
     land(settings, "orders/2-columns.csv", [GOOD, GOOD], columns=[name for name in GOOD if name != "customer_id"])
     land(settings, "orders/3-late.csv", [GOOD, GOOD | {"quantity": 3}, GOOD | {"quantity": 3}])
     (settings.home / "landing/orders/4.parquet").write_bytes(b"nothing of the kind")
+    land(settings, "orders/7-doubled.csv", [GOOD], columns=[*GOOD, "order_id"])
+    land(settings, "orders/8-cell.csv", [GOOD | {"order_id": "v", "discount_usd": "a lot"}], [*GOOD, "discount_usd"])
     (settings.home / "landing/orders/5.xlsx").write_bytes(b"a spreadsheet")
     with (settings.home / "landing/orders/1-bad.csv").open("a") as file:
         file.write("one value too few\n")
@@ -90,17 +92,20 @@ def test_every_reason_code_is_reached_and_every_row_accounted_for(lake, settings
         "4.parquet": "malformed_file",
         "5.xlsx": "unsupported_format",
         "6-changed.csv": "file_changed",
+        "7-doubled.csv": "duplicate_column",
     }
     assert found[("1-bad.csv", 10)].reason == "malformed_row"
+    cell = found[("8-cell.csv", 1)]
+    assert (cell.reason, cell["column"], cell.value, cell.rows) == ("invalid_cell", "discount_usd", "a lot", 0)
     assert {row.reason for row in found.values()} == set(REASONS)
 
     files = lake.read(LANDING_FILES).where("dataset = 'orders'")
     rows_in, kept, refused = files.agg(F.sum("rows_in"), F.sum("rows_kept"), F.sum("rows_quarantined")).first()
-    assert rows_in == kept + refused == 1 + len(BAD) + 1 + 2 + 3 + 1
+    assert rows_in == kept + refused == 1 + len(BAD) + 1 + 2 + 3 + 1 + 1 + 1
     assert kept == lake.read(ORDERS_TABLE).count() == silver.details["rows_in"]
     assert kept == silver.row_count + sum(silver.details["quarantined"].values())
     lines = {(row.order_id, row.quantity) for row in lake.read(ORDER_LINES).collect()}
-    assert lines == {("o", 3), ("x", 1)}
+    assert lines == {("o", 3), ("x", 1), ("v", 1)}
 
 
 def test_a_file_is_read_once_and_a_second_run_changes_nothing(lake, settings):

@@ -13,12 +13,14 @@ REASONS = {
     "malformed_file": "the file cannot be read",
     "file_changed": "a file that was read before has other content now",
     "missing_column": "the file lacks a required column",
+    "duplicate_column": "the file has a column more than once",
     "malformed_row": "the row cannot be split into the file's columns",
     "missing_value": "a required value is null or empty",
     "invalid_type": "a value cannot be read as its column's type",
     "out_of_range": "a number is outside its column's range",
     "invalid_value": "a value is not one of those allowed",
     "timestamp_out_of_range": "a time is before 2000 or after the day on which the file was read",
+    "invalid_cell": "an optional value cannot be used: the row is kept without it, so the entry stands for no row",
     "zero_quantity": "an order line of no units",
     "negative_amount": "a sale with a negative amount",
     "unknown_product": "the product is in no catalogue row valid by the end of that month",
@@ -71,7 +73,7 @@ LANDING_FILES = Table(
 
 QUARANTINE = Table(
     name="bronze/quarantine",
-    text="Every row or file that was not used, with the place it came from, the reason and the mend.",
+    text="Every row, file or cell that was not used, with the place it came from, the reason and the mend.",
     key=("dataset", "stage", "file_id", "row_number"),
     columns=(
         Column("dataset", STRING, "landing dataset"),
@@ -80,7 +82,7 @@ QUARANTINE = Table(
         Column("path", STRING, "path below the landing folder"),
         Column("row_number", LONG, "row in the file, the first data row being 1; 0: the whole file", minimum=0),
         Column("month", STRING, "month that the row belongs to, if it can be told", nullable=True),
-        Column("column", STRING, "column at fault", nullable=True),
+        Column("column", STRING, "column at fault; of several bad cells all, with a comma between", nullable=True),
         Column("value", STRING, "value at fault, shortened to 200 characters", nullable=True),
         Column("reason", STRING, "reason code", allowed=tuple(REASONS)),
         Column("message", STRING, "what is wrong and how to mend it"),
