@@ -1,8 +1,9 @@
 """Landing → bronze: reads every landed file that has not been read, once.
 
-Good rows go to ``bronze/<dataset>``, bad ones to ``bronze/quarantine``, and the file into ``bronze/landing_files``,
-in this order. A crash in between leaves the file unlisted; the next run reads it again and *replaces* its rows, so
-nothing is lost or doubled. Run it by hand with ``python -m jobs.ingest [--dataset orders]``.
+Good rows go to ``bronze/<dataset>``, bad ones (and notes of bad optional cells) to ``bronze/quarantine``, and the file
+into ``bronze/landing_files``, in this order. A crash in between leaves the file unlisted; the next run reads it again
+and *replaces* its rows, so nothing is lost or doubled. Run it by hand with
+``python -m jobs.ingest [--dataset orders]``.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def run(lake: Lake, settings: Settings, dataset: Dataset) -> JobReport:
         lake.create(table)
         return JobReport(table.name, {}, {"files_read": 0, "files_seen": len(files)})
     read_at = datetime.now(UTC)
-    typed = type_rows(_read(lake, settings, dataset, new), dataset, settings.business_tz, read_at)
+    raw = _read(lake, settings, dataset, new)
+    typed = type_rows(raw, dataset, settings.business_tz, read_at, settings.null_words)
     # Kept, because each use would read the files again.
     typed = typed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -121,7 +123,7 @@ def _write(
         columns = [name for name in table.column_names if name != "month" or table.is_monthly]
         good = typed.where("problem IS NULL").select(*columns)
         lake.replace_where(table, good, f"file_id IN ({ids})")
-    if changed or any(count.reason or count.noted for count in counts):
+    if changed or any(count.reason or count.cells for count in counts):
         where = f"dataset = '{dataset.name}' AND stage = 'bronze' AND file_id IN ({ids})"
         lake.replace_where(QUARANTINE, _quarantine_rows(lake, dataset, typed, paths, changed), where)
     lake.append(LANDING_FILES, _ledger(new, changed, counts, read_at))
@@ -133,21 +135,18 @@ def _write(
         else:
             month = count.month if table.is_monthly else "all"
             rows[month] = rows.get(month, 0) + count.rows
-    details: dict[str, object] = {
-        "files_read": len(new),
-        "files_changed": len(changed),
-        "rows_in": sum(count.rows for count in counts),
-    }
-    if noted := sum(count.noted for count in counts):
-        details["rows_without_a_cell"] = noted
+    details = {"files_read": len(new), "files_changed": len(changed), "rows_in": sum(count.rows for count in counts)}
+    cells = sum(count.cells for count in counts)
+    if cells:
+        details["rows_without_bad_cells"] = cells
     return JobReport(table.name, dict(sorted(rows.items())), {**details, "quarantined": quarantined})
 
 
 @dataclass(frozen=True)
 class _Count:
-    """Rows of one file, month and reason (``None``: kept), and how many of them are kept without some cell.
+    """Rows of one file, month and reason (``None``: kept).
 
-    ``is_whole_file``: the entry of a file that broke off.
+    ``is_whole_file``: the entry of a file that broke off. ``cells``: kept rows that lost an optional cell.
     """
 
     file_id: str
@@ -155,14 +154,14 @@ class _Count:
     reason: str | None
     is_whole_file: bool
     rows: int
-    noted: int
+    cells: int
 
 
 def _count(typed: DataFrame) -> list[_Count]:
     is_whole_file = (F.col("row_number") == 0).alias("is_whole_file")
     groups = typed.groupBy("file_id", "month", F.col("problem.reason").alias("reason"), is_whole_file)
-    counts = groups.agg(F.sum("problem_rows").cast("long"), F.count("note"))
-    return [_Count(*row) for row in counts.collect()]
+    counted = groups.agg(F.sum("problem_rows").cast("long"), F.count("cell_problem"))
+    return [_Count(*row) for row in counted.collect()]
 
 
 def _quarantine_rows(
@@ -170,8 +169,10 @@ def _quarantine_rows(
 ) -> DataFrame:
     path_of = lake.spark.createDataFrame(list(paths.items()), "file_id string, path string")
     bad = (
-        typed.where("problem IS NOT NULL OR note IS NOT NULL")
-        .withColumn("entry", F.coalesce("problem", "note"))
+        typed.where("problem IS NOT NULL OR cell_problem IS NOT NULL")
+        # A row that goes on without a cell is not lost: its entry stands for none.
+        .withColumn("problem_rows", F.when(F.col("problem").isNull(), 0).otherwise(F.col("problem_rows")))
+        .withColumn("problem", F.coalesce("problem", "cell_problem"))
         .join(F.broadcast(path_of), "file_id", "inner")
         .select(
             F.lit(dataset.name).alias("dataset"),
@@ -180,11 +181,11 @@ def _quarantine_rows(
             "path",
             "row_number",
             "month",
-            "entry.column",
-            "entry.value",
-            "entry.reason",
-            "entry.message",
-            F.when(F.col("problem").isNull(), 0).otherwise(F.col("problem_rows")).alias("rows"),
+            "problem.column",
+            "problem.value",
+            "problem.reason",
+            "problem.message",
+            F.col("problem_rows").alias("rows"),
             "row_json",
         )
     )

@@ -5,46 +5,31 @@ serves all of them and a bad value can be shown as it stood. A row or file that 
 comes out as a row with ``problem_reason`` set; nothing is raised for bad data.
 """
 
-import csv
 import gzip
 import hashlib
-import io
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from warehouse.contracts.landing import Dataset
 from warehouse.errors import MissingDataset, StoreUnavailable
+from warehouse.landing_file import AGAIN, FORMATS, FileProblem, LandedFile
+from warehouse.landing_parquet import parquet_tables
+from warehouse.landing_text import Row, csv_rows, ndjson_rows, open_text
 
-FORMATS = (".parquet", ".csv", ".csv.gz", ".ndjson", ".ndjson.gz")
+__all__ = ["FORMATS", "LandedFile", "checksum", "list_files", "raw_schema", "read_rows"]
+
 _CHUNK_ROWS = 20_000
-csv.field_size_limit(16 * 1024 * 1024)
-
-
-@dataclass(frozen=True)
-class LandedFile:
-    """A file below the landing folder, as the store lists it."""
-
-    dataset: str
-    path: str
-    size_bytes: int
-    modified_at: datetime
-
-    @property
-    def file_id(self) -> str:
-        """Short hash of the path: what rows carry."""
-        return hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
 
 def list_files(landing: pafs.FileSystem, dataset: Dataset, searched: str) -> list[LandedFile]:
-    """All files of a dataset, sorted by path; names that begin with ``.`` or ``_`` are being written and left alone.
+    """All files of a dataset, sorted by path.
+
+    Files and folders whose names begin with ``.`` or ``_`` are being written, or a tool's own: they are left alone.
 
     Args:
         landing: file system rooted at the landing folder.
@@ -63,7 +48,7 @@ def list_files(landing: pafs.FileSystem, dataset: Dataset, searched: str) -> lis
     files = [
         LandedFile(dataset.name, info.path, info.size, info.mtime or datetime.fromtimestamp(0, UTC))
         for info in infos
-        if not info.base_name.startswith((".", "_"))
+        if not any(part.startswith((".", "_")) for part in info.path.split("/"))
     ]
     if not files and dataset.required:
         raise MissingDataset(
@@ -86,10 +71,11 @@ def raw_schema(dataset: Dataset) -> pa.Schema:
     """Schema of the rows that :func:`read_rows` gives.
 
     ``row_number`` counts from 1; 0 stands for the whole file. ``problem_rows`` is how many rows the entry stands for.
+    ``nested_columns`` names the cells that hold an object or a list where a single value belongs.
     """
     texts = [*dataset.column_names, "problem_reason", "problem_column", "problem_value", "problem_message"]
     fields = [("file_id", pa.string()), ("row_number", pa.int64()), *[(name, pa.string()) for name in texts]]
-    return pa.schema([*fields, ("problem_rows", pa.int32())])
+    return pa.schema([*fields, ("problem_rows", pa.int32()), ("nested_columns", pa.list_(pa.string()))])
 
 
 def read_rows(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> Iterator[pa.RecordBatch]:
@@ -101,168 +87,101 @@ def read_rows(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> I
     schema = raw_schema(dataset)
     rows = 0
     try:
-        for start, table in _read(landing, file, dataset):
-            rows = start + table.num_rows
-            yield from _as_raw(schema, file, start, table).to_batches()
-    except _FileProblem as problem:
-        yield _whole_file(schema, file, problem.reason, problem.column, problem.message, problem.rows)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, ValueError) as error:
-        text = f"{file.path} cannot be read ({_brief(error)}): land it again whole, under another name"
-        yield _whole_file(schema, file, "malformed_file", None, text, rows)
+        for table in _read(landing, file, dataset, schema):
+            rows += table.num_rows
+            yield from table.to_batches()
+    except FileProblem as problem:
+        yield _whole_file(schema, file, problem, problem.rows)
+    except Exception as error:  # Whatever a reader raises belongs to its file: the others go on.
+        text = f"{file.path} cannot be read ({_cause(error)}): {AGAIN}, whole"
+        yield _whole_file(schema, file, FileProblem("malformed_file", text), rows)
 
 
-class _FileProblem(Exception):
-    def __init__(self, reason: str, column: str | None, message: str, rows: int) -> None:
-        super().__init__(message)
-        self.reason, self.column, self.message, self.rows = reason, column, message, rows
+def _cause(error: Exception) -> str:
+    """The true cause, in words where a library's are not plain."""
+    if isinstance(error, EOFError):
+        return "its gzip data breaks off"
+    if isinstance(error, zlib.error):
+        return f"its gzip data is damaged: {error}"
+    if isinstance(error, gzip.BadGzipFile) and "CRC" not in str(error):
+        return f"its name ends in .gz but it holds what is not gzip: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not whole {error.encoding} text: {error.reason}"
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return text.encode("utf-8", "replace").decode()
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _whole_file(
-    schema: pa.Schema, file: LandedFile, reason: str, column: str | None, message: str, rows: int
-) -> pa.RecordBatch:
+def _whole_file(schema: pa.Schema, file: LandedFile, problem: FileProblem, rows: int) -> pa.RecordBatch:
     entry: dict[str, Any] = dict.fromkeys(schema.names)
-    entry |= {"file_id": file.file_id, "row_number": 0, "problem_reason": reason, "problem_column": column}
-    entry |= {"problem_message": message, "problem_rows": rows}
+    entry |= {"file_id": file.file_id, "row_number": 0, "problem_reason": problem.reason}
+    message = problem.message.encode("utf-8", "replace").decode()
+    entry |= {"problem_column": problem.column, "problem_message": message, "problem_rows": rows}
     return pa.RecordBatch.from_pylist([entry], schema=schema)
+
+
+def _read(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset, schema: pa.Schema) -> Iterator[pa.Table]:
+    name = file.path.lower()
+    if not name.endswith(FORMATS):
+        text = f"{file.path} is not one of *{', *'.join(FORMATS)}: land it in one of these formats"
+        raise FileProblem("unsupported_format", text)
+    if file.size_bytes == 0:
+        raise FileProblem("malformed_file", f"{file.path} is empty (0 bytes): {AGAIN}, whole")
+    if name.endswith(".parquet"):
+        start = 0
+        for table in parquet_tables(landing, file, dataset, _CHUNK_ROWS):
+            yield _as_raw(schema, file, start, table)
+            start += table.num_rows
+        return
+    with open_text(landing, file) as stream:
+        is_csv = name.endswith((".csv", ".csv.gz"))
+        rows = csv_rows(stream, file, dataset) if is_csv else ndjson_rows(stream, dataset)
+        yield from _chunked(rows, file, schema)
 
 
 def _as_raw(schema: pa.Schema, file: LandedFile, start: int, table: pa.Table) -> pa.Table:
     count = table.num_rows
-    columns = []
-    for field in schema:
-        if field.name == "file_id":
-            columns.append(pa.repeat(pa.scalar(file.file_id), count))
-        elif field.name == "row_number":
-            columns.append(pa.array(range(start + 1, start + count + 1), pa.int64()))
-        elif field.name in table.column_names:
-            columns.append(table.column(field.name).combine_chunks())
-        elif field.name == "problem_rows":
-            columns.append(pa.repeat(pa.scalar(1, pa.int32()), count))
-        else:
-            columns.append(pa.nulls(count, pa.string()))
-    return pa.table(columns, schema=schema)
+    given = {
+        "file_id": pa.repeat(pa.scalar(file.file_id), count),
+        "row_number": pa.array(range(start + 1, start + count + 1), pa.int64()),
+        "problem_rows": pa.repeat(pa.scalar(1, pa.int32()), count),
+    }
+    given |= {name: table.column(name).combine_chunks() for name in table.column_names}
+    return pa.table([given.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)
 
 
-def _read(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> Iterator[tuple[int, pa.Table]]:
-    """Yields ``(rows before, table of text columns)``; a table may hold problem columns too."""
-    name = file.path.lower()
-    if name.endswith(".parquet"):
-        yield from _read_parquet(landing, file, dataset)
-    elif name.endswith((".csv", ".csv.gz")):
-        with _open_text(landing, file) as stream:
-            yield from _chunked(_csv_rows(stream, file, dataset), dataset)
-    elif name.endswith((".ndjson", ".ndjson.gz")):
-        with _open_text(landing, file) as stream:
-            yield from _chunked(_ndjson_rows(stream), dataset)
-    else:
-        text = f"{file.path} is not one of *{', *'.join(FORMATS)}: land it in one of these formats"
-        raise _FileProblem("unsupported_format", None, text, 0)
-
-
-def _open_text(landing: pafs.FileSystem, file: LandedFile) -> IO[str]:
-    stream: Any = landing.open_input_stream(file.path, compression=None)
-    if file.path.lower().endswith(".gz"):
-        stream = gzip.GzipFile(fileobj=stream)
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-
-
-def _require_columns(present: Iterable[str], file: LandedFile, dataset: Dataset, count_rows: Any) -> None:
-    present = set(present)
-    missing = [name for name in dataset.required_columns if name not in present]
-    if missing:
-        text = f"{file.path} lacks the column {', '.join(missing)}: land it again with it, under another name"
-        raise _FileProblem("missing_column", missing[0], text, count_rows())
-
-
-def _read_parquet(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> Iterator[tuple[int, pa.Table]]:
-    with landing.open_input_file(file.path) as source:
-        parquet = pq.ParquetFile(source)
-        names = parquet.schema_arrow.names
-        _require_columns(names, file, dataset, lambda: parquet.metadata.num_rows)
-        start = 0
-        columns = [name for name in dataset.column_names if name in names]
-        for batch in parquet.iter_batches(batch_size=_CHUNK_ROWS, columns=columns):
-            yield start, pa.table({name: _to_text(batch.column(name)) for name in columns})
-            start += batch.num_rows
-
-
-def _to_text(values: pa.Array) -> pa.Array:
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.dictionary_decode(), kind.value_type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pc.binary_join(values.cast(pa.list_(pa.string())), "|")
-    if pa.types.is_timestamp(kind) and kind.tz:
-        values = values.cast(pa.timestamp(kind.unit, "UTC"))
-    return values.cast(pa.string())
-
-
-Row = dict[str, str | None]
-
-
-def _csv_rows(stream: IO[str], file: LandedFile, dataset: Dataset) -> Iterator[Row]:
-    reader = csv.reader(stream, strict=True)
-    header = [name.strip() for name in next(reader, [])]
-    _require_columns(header, file, dataset, lambda: sum(1 for _ in reader))
-    while True:
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _malformed(f"the row cannot be split into columns ({error}): check its quotes", "")
-            continue
-        if len(values) == len(header):
-            yield dict(zip(header, values, strict=True))
-        elif values:
-            text = f"the row has {len(values)} values where the header has {len(header)}: check commas and quotes"
-            yield _malformed(text, ",".join(values))
-
-
-def _ndjson_rows(stream: IO[str]) -> Iterator[Row]:
-    for line in stream:
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line, parse_float=str, parse_int=str)
-        except json.JSONDecodeError as error:
-            yield _malformed(f"the line is not JSON ({error.msg}, column {error.colno})", line)
-            continue
-        if isinstance(record, dict):
-            yield {name: _json_text(value) for name, value in record.items()}
-        else:
-            yield _malformed("the line is not a JSON object", line)
-
-
-def _json_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "|".join(value)
-    return json.dumps(value)
-
-
-def _malformed(message: str, value: str) -> Row:
-    return {"problem_reason": "malformed_row", "problem_message": message, "problem_value": value.strip()[:200]}
-
-
-def _chunked(rows: Iterator[Row], dataset: Dataset) -> Iterator[tuple[int, pa.Table]]:
-    names = [*dataset.column_names, "problem_reason", "problem_message", "problem_value"]
-    start = 0
+def _chunked(rows: Iterator[Row], file: LandedFile, schema: pa.Schema) -> Iterator[pa.Table]:
     chunk: list[Row] = []
     for row in rows:
         chunk.append(row)
         if len(chunk) == _CHUNK_ROWS:
-            yield start, _table(chunk, names)
-            start += len(chunk)
+            yield _text_table(chunk, rows, file, schema)
             chunk = []
     if chunk:
-        yield start, _table(chunk, names)
+        yield _text_table(chunk, rows, file, schema)
 
 
-def _table(chunk: list[Row], names: list[str]) -> pa.Table:
-    return pa.table({name: pa.array([row.get(name) for row in chunk], pa.string()) for name in names})
+def _text_table(chunk: list[Row], rest: Iterator[Row], file: LandedFile, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for field in schema:
+        default = {"file_id": file.file_id, "problem_rows": 1}.get(field.name)
+        values = [row.get(field.name, default) for row in chunk]
+        try:
+            columns.append(pa.array(values, field.type))
+        except UnicodeEncodeError:
+            raise _not_utf8(file, field.name, chunk, rest) from None
+    return pa.table(columns, schema=schema)
+
+
+def _not_utf8(file: LandedFile, column: str, chunk: list[Row], rest: Iterator[Row]) -> FileProblem:
+    """Names the first row and byte that are not UTF-8; the file's encoding is wrong, so no row of it is kept."""
+    row, byte = next(
+        (row, ord(char) & 0xFF) for row in chunk for char in row.get(column) or "" if "\ud800" <= char <= "\udfff"
+    )
+    last = chunk[-1]
+    for row_after in rest:
+        last = row_after
+    guess = bytes([byte]).decode("cp1252", "replace")
+    text = f"{file.path} is not UTF-8: row {row['row_number']}, column {column} has the byte 0x{byte:02X}"
+    fix = f"({guess} in Windows-1252): save the file as UTF-8 and {AGAIN}"
+    rows = last["row_number"] + last.get("problem_rows", 1) - 1
+    return FileProblem("malformed_file", f"{text} {fix}", column, rows)

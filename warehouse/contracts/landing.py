@@ -5,6 +5,7 @@ Column types say what a value must be castable to. A row that breaks one of thes
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from warehouse.contracts.table import (
     BOOL,
@@ -32,6 +33,12 @@ INTERACTION_KINDS = (
 )
 ORDER_KINDS = ("one_off", "subscription", "return")
 
+BLANKS = (
+    "".join(chr(code) for code in range(0x3001) if chr(code).isspace() or code < 32)
+    + "\x7f\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+)
+"""Characters that are seen as nothing: white space, control characters, and those of no width. Trimmed at the ends."""
+
 
 @dataclass(frozen=True)
 class RowRule:
@@ -47,10 +54,10 @@ class RowRule:
 class Dataset:
     """A landing dataset.
 
-    ``event_time`` names the column that dates a row; ``required`` makes its absence an error. A value that cannot be
-    used costs its cell, and the row is kept: without the cell, or, for what ``fail_closed`` names, with a "no". In a
-    column that is required, or that ``vital`` names because the row would mean something else without it, it costs the
-    row.
+    ``event_time`` names the column that dates a row; ``required`` makes the dataset's absence an error. An optional
+    value that cannot be used costs only itself, but not in a ``decisive`` column: without it the row would mean
+    something else. A flag in ``false_if_bad`` becomes false then, since true would let something happen that was
+    perhaps forbidden.
     """
 
     name: str
@@ -60,8 +67,8 @@ class Dataset:
     event_time: str
     required: bool = True
     rules: tuple[RowRule, ...] = ()
-    vital: tuple[str, ...] = ()
-    fail_closed: tuple[str, ...] = ()
+    decisive: tuple[str, ...] = ()
+    false_if_bad: tuple[str, ...] = ()
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -73,13 +80,23 @@ class Dataset:
         """All columns that are read, in order; others in a file are ignored."""
         return tuple(column.name for column in self.columns)
 
+    @cached_property
+    def list_columns(self) -> frozenset[str]:
+        """Columns that hold lists of text."""
+        return frozenset(column.name for column in self.columns if column.type == STRINGS)
+
+    @cached_property
+    def text_columns(self) -> frozenset[str]:
+        """Columns that hold text, ids among them."""
+        return frozenset(column.name for column in self.columns if column.type == STRING)
+
 
 ORDERS = Dataset(
     name="orders",
     text="One row a basket line, as the shop sold it.",
     key=("order_id", "line_number"),
     event_time="ordered_at",
-    vital=("line_number", "order_kind"),
+    decisive=("line_number", "order_kind"),
     rules=(
         RowRule("zero_quantity", "quantity", "quantity = 0", "a line sells or takes back at least one unit"),
         RowRule(
@@ -128,6 +145,7 @@ PRODUCTS = Dataset(
     text="One row a product and change of it.",
     key=("product_id", "updated_at"),
     event_time="updated_at",
+    false_if_bad=("is_subscribable", "is_in_stock"),
     columns=(
         Column("product_id", STRING, "product"),
         Column("name", STRING, "name that a customer can read"),
@@ -151,7 +169,7 @@ CUSTOMERS = Dataset(
     text="One row a customer and change of them.",
     key=("customer_id", "updated_at"),
     event_time="updated_at",
-    fail_closed=("consent_email", "consent_profiling"),
+    false_if_bad=("consent_email", "consent_profiling"),
     columns=(
         Column("customer_id", STRING, "customer"),
         Column("consent_email", BOOL, "may be e-mailed", nullable=True),
