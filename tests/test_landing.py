@@ -140,3 +140,47 @@ def test_arrow_dictionaries_and_naive_times(tmp_path):
     assert row["order_id"] == "o1"
     assert row["ordered_at"].startswith("2017-05-01 10:00:00")
     assert not row["ordered_at"].endswith("Z")
+
+
+def test_half_characters_in_names_cost_at_most_their_row(tmp_path):
+    unknown = NDJSON.strip()[:-1] + ', "x\\ud800": {}}\n'
+    doubled = NDJSON.strip()[:-1] + ', "\\ud800": 1, "\\ud800": 2}\n'
+    write(tmp_path, "a.ndjson", NDJSON + unknown + doubled + NDJSON)
+    assert [(row["row_number"], row["problem_reason"]) for row in rows_of(tmp_path, "a.ndjson")] == [
+        (1, None), (2, None), (3, "malformed_row"), (4, None),
+    ]  # fmt: skip
+
+
+def test_a_quote_that_closes_rows_later_costs_those_rows_and_says_so(tmp_path):
+    header, line = CSV.splitlines()
+    first, second, last = f'{line},"web', f"{line},web", f'{line},web"'
+    write(tmp_path, "a.csv", "\n".join([f"{header},channel", second, first, second, last, second]))
+    good, swallowed, after = rows_of(tmp_path, "a.csv")
+    assert (good["problem_reason"], after["problem_reason"], after["row_number"]) == (None, None, 5)
+    assert (swallowed["row_number"], swallowed["problem_rows"]) == (2, 3)
+    assert "opens in row 2 is not closed there and cost 3 rows, 2 to 4" in swallowed["problem_message"]
+
+
+def test_text_of_several_lines_stays_whole(tmp_path):
+    write(tmp_path, "a.csv", ",".join(ROW) + ",channel\n" + ",".join(ROW.values()) + ',"web,\nin the shop, twice"\n')
+    (row,) = rows_of(tmp_path, "a.csv")
+    assert (row["problem_reason"], row["channel"]) == (None, "web,\nin the shop, twice")
+
+
+def test_gzip_followed_by_other_bytes_names_both_places(tmp_path):
+    write(tmp_path, "a.csv.gz", CSV)
+    path = tmp_path / "orders" / "a.csv.gz"
+    path.write_bytes(path.read_bytes() + b"more")
+    (entry,) = rows_of(tmp_path, "a.csv.gz")
+    assert "what follows its end, is not gzip" in entry["problem_message"]
+
+
+def test_parquet_text_that_is_no_utf8_goes_to_quarantine(tmp_path):
+    import pyarrow.parquet as pq
+
+    (tmp_path / "orders").mkdir()
+    name = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"], pa.binary()).buffers())
+    pq.write_table(pa.table({key: [value] for key, value in ROW.items()} | {"customer_id": name}),
+                   tmp_path / "orders" / "u.parquet")  # fmt: skip
+    (entry,) = rows_of(tmp_path, "u.parquet")
+    assert (entry["problem_reason"], entry["problem_column"]) == ("malformed_file", "customer_id")

@@ -91,7 +91,7 @@ def read_rows(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> I
             rows += table.num_rows
             yield from table.to_batches()
     except FileProblem as problem:
-        yield _whole_file(schema, file, problem, problem.rows)
+        yield _whole_file(schema, file, problem, max(rows, problem.rows))
     except Exception as error:  # Whatever a reader raises belongs to its file: the others go on.
         text = f"{file.path} cannot be read ({_cause(error)}): {AGAIN}, whole"
         yield _whole_file(schema, file, FileProblem("malformed_file", text), rows)
@@ -104,7 +104,7 @@ def _cause(error: Exception) -> str:
     if isinstance(error, zlib.error):
         return f"its gzip data is damaged: {error}"
     if isinstance(error, gzip.BadGzipFile) and "CRC" not in str(error):
-        return f"its name ends in .gz but it holds what is not gzip: {error}"
+        return f"its name ends in .gz, but its start, or what follows its end, is not gzip: {error}"
     if isinstance(error, UnicodeDecodeError):
         return f"it is not whole {error.encoding} text: {error.reason}"
     text = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

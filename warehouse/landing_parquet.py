@@ -64,7 +64,9 @@ def _to_text(values: pa.Array, name: str, file: LandedFile, dataset: Dataset) ->
             return _float_ids(values.cast(pa.float64()))
         if pa.types.is_timestamp(kind) and kind.tz:
             values = values.cast(pa.timestamp(kind.unit, "UTC"))
-        return values.cast(pa.string())
+        texts = values.cast(pa.string())
+        texts.validate(full=True)  # Parquet's readers take text as it stands, be it UTF-8 or not.
+        return texts
     except (pa.ArrowException, ValueError) as error:
         text = f"{file.path}: column {name} of type {kind} cannot be read as text ({error}): write it as text, {AGAIN}"
         raise FileProblem("malformed_file", text[:500], name) from error

@@ -91,6 +91,8 @@ def csv_rows(stream: IO[str], file: LandedFile, dataset: Dataset) -> Iterator[Ro
             continue
         number += 1
         lines = reader.line_num - line
+        if lines > 1 and not problem and _holds_rows(values, delimiter):
+            problem = "a value holds whole rows of the file"
         if problem:
             yield _malformed(number, _advice(problem, number, lines), delimiter.join(values), lines)
             number += lines - 1
@@ -104,6 +106,15 @@ def _misfit(values: list[str], header: list[str]) -> str | None:
     if values and plain_name(values[0]) == header[0] and [plain_name(value) for value in values] == header:
         return "the row repeats the header, as where files were joined; leave it out"
     return None
+
+
+def _holds_rows(values: list[str], delimiter: str) -> bool:
+    """Whether a value of several lines has one with as many columns as the file: an open quote that closed later.
+
+    With two columns a line of text with one comma would look the same, so those are not judged.
+    """
+    lines = (line for value in values for line in value.splitlines()[1:])
+    return len(values) > 2 and any(line.count(delimiter) == len(values) - 1 for line in lines)
 
 
 def _advice(problem: str, number: int, lines: int) -> str:
@@ -150,6 +161,7 @@ def _count_lines(stream: IO[str]) -> int:
 def ndjson_rows(stream: IO[str], dataset: Dataset) -> Iterator[Row]:
     """Rows of an NDJSON file; names count without their case, and a name that stands twice spoils the row."""
     plain: dict[str, str] = {}
+    known = frozenset(dataset.column_names)
     number = 0
     for line in stream:
         if not line.strip():
@@ -159,7 +171,7 @@ def ndjson_rows(stream: IO[str], dataset: Dataset) -> Iterator[Row]:
             record = json.loads(line, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_record)
             if not isinstance(record, dict):
                 raise _NotARow("the line is not a JSON object: one object a line, without an array around them")
-            row = _json_row(record, plain, dataset)
+            row = _json_row(record, plain, known, dataset)
             if "\\u" in line:
                 _require_text(row)
         except json.JSONDecodeError as error:
@@ -184,7 +196,7 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _json_row(record: dict[str, Any], plain: dict[str, str], dataset: Dataset) -> Row:
+def _json_row(record: dict[str, Any], plain: dict[str, str], known: frozenset[str], dataset: Dataset) -> Row:
     row: Row = {}
     nested = []
     for raw, value in record.items():
@@ -193,6 +205,8 @@ def _json_row(record: dict[str, Any], plain: dict[str, str], dataset: Dataset) -
             name = plain_name(raw)
             if len(plain) < 1000:
                 plain[raw] = name
+        if name not in known:
+            continue
         if name in row:
             raise _NotARow(f"the object names {name} twice: leave one")
         row[name] = _json_text(value)
@@ -217,5 +231,7 @@ def _require_text(row: Row) -> None:
 
 def _malformed(number: int, message: str, value: str, rows: int = 1) -> Row:
     shown = value[:1000].strip()[:200].encode("utf-8", "replace").decode()
-    problem = {"problem_reason": "malformed_row", "problem_message": message, "problem_value": shown}
+    # A message may quote a name of the file's, and that may hold half a character.
+    text = message.encode("utf-8", "replace").decode()
+    problem = {"problem_reason": "malformed_row", "problem_message": text, "problem_value": shown}
     return {"row_number": number, "problem_rows": rows, **problem}
