@@ -82,7 +82,7 @@ def csv_rows(stream: IO[str], file: LandedFile, dataset: Dataset) -> Iterator[Ro
         line = reader.line_num
         try:
             values = next(reader)
-            problem = _misfit(values, header)
+            problem = _misfit(values, header) or _swallowed(values, places, delimiter)
         except StopIteration:
             return
         except csv.Error as error:
@@ -103,6 +103,17 @@ def _misfit(values: list[str], header: list[str]) -> str | None:
         return f"the row has {len(values)} values where the header has {len(header)}"
     if values and plain_name(values[0]) == header[0] and [plain_name(value) for value in values] == header:
         return "the row repeats the header, as where files were joined; leave it out"
+    return None
+
+
+def _swallowed(values: list[str], places: dict[int, str], delimiter: str) -> str | None:
+    """Whether a value over several lines holds other rows: an id with a line break, or a line split like a row."""
+    for place, value in enumerate(values):
+        lines = value.splitlines() if "\n" in value or "\r" in value else []
+        if len(lines) > 1 and places.get(place, "").endswith("_id"):
+            return f"the value of {places[place]} goes over several lines"
+        if len(values) > 3 and any(line.count(delimiter) == len(values) - 1 for line in lines[1:]):
+            return "a value holds other rows"
     return None
 
 
