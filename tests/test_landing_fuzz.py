@@ -10,12 +10,17 @@ import random
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from tests.test_landing_table import GOOD, NULL_WORDS
+from transforms.landing_rows import type_rows
 from warehouse.contracts.landing import DATASETS, Dataset
 from warehouse.files import open_filesystem
-from warehouse.landing import FORMATS, LandedFile, read_rows
+from warehouse.landing import FORMATS, LandedFile, raw_schema, read_rows
 
 FILES = 10_000
 PIECES = (
@@ -28,7 +33,9 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252")
 
 def good_file(chance: random.Random, dataset: Dataset, ending: str) -> bytes:
     """A whole file of 0 to 24 rows, before any gzip."""
-    rows = [{name: f"v{number}é" for name in dataset.column_names} for number in range(chance.randrange(25))]
+    rows = [dict.fromkeys(dataset.column_names, "") | GOOD[dataset.name] for _ in range(chance.randrange(25))]
+    for row in rows:
+        row[chance.choice(dataset.column_names)] = f"v{chance.randrange(9)}é"
     if ending == ".parquet":
         data = io.BytesIO()
         columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in dataset.column_names}
@@ -83,10 +90,11 @@ def assert_adds_up(rows: list[dict]) -> None:
 
 
 @pytest.mark.slow
-def test_no_exception_leaves_a_reader_and_rows_add_up(tmp_path, monkeypatch):
+def test_no_exception_leaves_a_reader_and_every_row_is_kept_or_refused(spark, tmp_path, monkeypatch):
     monkeypatch.setattr("warehouse.landing._CHUNK_ROWS", 7)
     landing = open_filesystem(str(tmp_path))
     chance = random.Random(25)
+    raw: dict[str, list[pa.Table]] = {name: [] for name in DATASETS}
     for number in range(FILES):
         ending = FORMATS[number % len(FORMATS)]
         dataset = chance.choice(list(DATASETS.values()))
@@ -94,8 +102,26 @@ def test_no_exception_leaves_a_reader_and_rows_add_up(tmp_path, monkeypatch):
         (tmp_path / f"a{ending}").write_bytes(data)
         file = LandedFile(dataset.name, f"a{ending}", len(data), datetime.now(UTC))
         try:
+            rows = pa.Table.from_batches(list(read_rows(landing, file, dataset)), raw_schema(dataset))
             # Values are read too: text that is no UTF-8 would fail only then.
-            assert_adds_up([row for batch in read_rows(landing, file, dataset) for row in batch.to_pylist()])
+            assert_adds_up(rows.to_pylist())
         except Exception as error:
             error.add_note(f"file {number}, {dataset.name}{ending}: {data[:300]!r}")
             raise
+        # The entry of a file that cannot be used comes last and stands for all of it.
+        is_refused = rows.num_rows and rows["row_number"][-1].as_py() == 0
+        raw[dataset.name].append(rows.slice(rows.num_rows - 1) if is_refused else rows)
+    for name, tables in raw.items():
+        assert_typed(spark, DATASETS[name], pa.concat_tables(tables))
+
+
+def assert_typed(spark, dataset: Dataset, rows: pa.Table) -> None:
+    """Every row is kept or refused, whatever is in its cells."""
+    frame = spark.createDataFrame(rows, from_arrow_schema(raw_schema(dataset)))
+    typed = type_rows(frame, dataset, "America/New_York", datetime.now(UTC), NULL_WORDS)
+    kept = F.count_if(F.col("problem").isNull())
+    refused = F.sum(F.when(F.col("problem").isNotNull(), F.col("problem_rows")))
+    # The last makes Spark compute every value.
+    kept, refused, _ = typed.agg(kept, refused, F.max(F.to_json(F.struct("*")))).first()
+    assert kept + refused == pc.sum(rows["problem_rows"]).as_py()
+    assert kept > 100 and refused > 100

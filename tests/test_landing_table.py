@@ -57,7 +57,7 @@ ACCEPTED, REFUSED, FILES = table("accepted values"), table("refused values"), ta
 
 
 def typed(spark, dataset, tables):
-    raw = spark.createDataFrame(pa.concat_tables(tables).to_pandas(), from_arrow_schema(raw_schema(dataset)))
+    raw = spark.createDataFrame(pa.concat_tables(tables), from_arrow_schema(raw_schema(dataset)))
     return type_rows(raw, dataset, "UTC", READ_AT, NULL_WORDS)
 
 
@@ -166,6 +166,7 @@ LANDINGS = [
     {"a.csv": (PLAIN[: PLAIN.rindex("o2")] + PLAIN).replace("o1", "o2", 1).encode()[: -len(PLAIN.splitlines()[2]) - 1]},
     {"a.csv": (PLAIN + PLAIN.splitlines()[1] + ",more\n").encode()},
     {"a.csv": as_csv([FOUR[0], FOUR[1] | {"customer_id": '"c1'}, *FOUR[2:]]).encode()},
+    {"a.csv": as_csv([FOUR[0], FOUR[1] | {"customer_id": '"c1'}, FOUR[2], FOUR[3] | {"customer_id": 'c1"'}]).encode()},
     {"a.csv": PLAIN.replace("customer_id", "client", 1).encode()},
     EMPTY,
     {"a.csv.gz": gzip.compress(b""), "a.ndjson.gz": gzip.compress(b"\n\n")},

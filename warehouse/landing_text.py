@@ -82,7 +82,7 @@ def csv_rows(stream: IO[str], file: LandedFile, dataset: Dataset) -> Iterator[Ro
         line = reader.line_num
         try:
             values = next(reader)
-            problem = _misfit(values, header)
+            problem = _misfit(values, header) or _swallowed(values, places, delimiter)
         except StopIteration:
             return
         except csv.Error as error:
@@ -91,8 +91,6 @@ def csv_rows(stream: IO[str], file: LandedFile, dataset: Dataset) -> Iterator[Ro
             continue
         number += 1
         lines = reader.line_num - line
-        if lines > 1 and not problem and _holds_rows(values, delimiter):
-            problem = "a value holds whole rows of the file"
         if problem:
             yield _malformed(number, _advice(problem, number, lines), delimiter.join(values), lines)
             number += lines - 1
@@ -108,13 +106,18 @@ def _misfit(values: list[str], header: list[str]) -> str | None:
     return None
 
 
-def _holds_rows(values: list[str], delimiter: str) -> bool:
-    """Whether a value of several lines has one with as many columns as the file: an open quote that closed later.
+def _swallowed(values: list[str], places: dict[int, str], delimiter: str) -> str | None:
+    """Whether a value over several lines holds other rows: an id with a line break, or a line split like a row.
 
-    With two columns a line of text with one comma would look the same, so those are not judged.
+    With two columns a line of text with one comma would look like a row, so those are judged by their ids alone.
     """
-    lines = (line for value in values for line in value.splitlines()[1:])
-    return len(values) > 2 and any(line.count(delimiter) == len(values) - 1 for line in lines)
+    for place, value in enumerate(values):
+        lines = value.splitlines() if "\n" in value or "\r" in value else []
+        if len(lines) > 1 and places.get(place, "").endswith("_id"):
+            return f"the value of {places[place]} goes over several lines"
+        if len(values) > 2 and any(line.count(delimiter) == len(values) - 1 for line in lines[1:]):
+            return "a value holds other rows"
+    return None
 
 
 def _advice(problem: str, number: int, lines: int) -> str:
