@@ -15,13 +15,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.champion import Champion, choose_champion, published_lists
 from jobs.cli import job_process
 from jobs.report import JobReport
-from transforms.catalogue import as_of_end_of
+from transforms.catalogue import as_of_end_of, known_now
+from transforms.eligibility import drop_reason
 from warehouse.contracts.gold import LIST_DECISIONS
 from warehouse.contracts.serving import SUBSCRIBE_SAVE_LISTS
 from warehouse.contracts.silver import CUSTOMERS_TABLE, PRODUCTS_TABLE
@@ -48,8 +49,12 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
         champion = choose_champion(lake, settings, month)
         now = datetime.now(UTC)
         written = {"lines": 0}
-        # Read twice: for the store and for the record.
-        with persisted(list_lines(lake, settings, month, champion)) as lines:
+        # Read more than once: for the counts, the store and the record.
+        with persisted(list_lines(lake, settings, month, champion)) as judged:
+            refused = judged.where("drop_reason IS NOT NULL").groupBy("drop_reason").count().collect()
+            dropped = {row["drop_reason"]: row["count"] for row in refused}
+            lines = judged.where("drop_reason IS NULL").drop("drop_reason")
+            lines = _close_ranks(lines) if dropped else lines
 
             def record(version: Manifest, lines: DataFrame = lines, written: dict[str, int] = written) -> None:
                 written["lines"] = _record(lake, lines, version)
@@ -71,6 +76,7 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
             "customers": report.live.customers,
             "previous_version": report.previous.version if report.previous else "none",
             "pruned": ", ".join(report.pruned) or "none",
+            "dropped": dropped,
         }
         if report.diff:
             details["change_against_previous"] = asdict(report.diff)
@@ -78,27 +84,53 @@ def run(lake: Lake, settings: Settings, months: Sequence[str]) -> JobReport:
 
 
 def list_lines(lake: Lake, settings: Settings, month: str, champion: Champion) -> DataFrame:
-    """Every line of the champion's lists with product names, prices and consent; no version and no dates of it yet."""
+    """Every line of the champion's lists with product names, prices and consent; no version and no dates of it yet.
+
+    Names and prices are those of the month's end. What may not stand on a list any more by what is known now has a
+    ``drop_reason``; such alternates are gone.
+    """
     products = as_of_end_of(lake.read(PRODUCTS_TABLE), month, settings.business_tz)
     products = products.select("product_id", "name", "price_usd")
-    customers = as_of_end_of(lake.read(CUSTOMERS_TABLE), month, settings.business_tz)
-    consent = customers.select("customer_id", F.col("consent_email").alias("has_consent_email"))
     decisions = published_lists(lake.require_months(LIST_DECISIONS, [month]), champion)
     lines = decisions.select("month", "customer_id", F.inline("items"))
+    alternates = _alternates(lake, lines, products)
+    known = lines.drop("alternates").join(products, on="product_id", how="inner")
     return (
-        lines.drop("alternates")
-        .join(products, on="product_id", how="inner")
-        .join(_alternates(lines, products), on=["customer_id", "rank"], how="left")
+        _judged_now(lake, known)
+        .join(alternates, on=["customer_id", "rank"], how="left")
         .withColumn("alternates", F.coalesce("alternates", F.array()))
-        .join(consent, on="customer_id", how="left")
-        .withColumn("has_consent_email", F.coalesce("has_consent_email", F.lit(False)))
     )
 
 
-def _alternates(lines: DataFrame, products: DataFrame) -> DataFrame:
+def _judged_now(lake: Lake, lines: DataFrame) -> DataFrame:
+    """The lines with ``drop_reason``, null where nothing speaks against them, and ``has_consent_email``.
+
+    By what is known now, not at the month's end: who has withdrawn consent since, or excluded a product, is not shown
+    it, nor is what the shop no longer sells. A customer of whom nothing is known has not agreed to e-mail.
+    """
+    customers = known_now(lake.read(CUSTOMERS_TABLE)).select(
+        "customer_id", "consent_profiling", "consent_email", "excluded_products", "diets"
+    )
+    products = known_now(lake.read(PRODUCTS_TABLE))
+    products = products.select("product_id", "is_subscribable", "is_in_stock", "dietary_tags")
+    known = lines.join(customers, on="customer_id", how="left").join(F.broadcast(products), on="product_id", how="left")
+    judged = known.withColumn("is_dismissed", F.lit(False)).withColumn("drop_reason", drop_reason(pantry=None))
+    return judged.select(
+        *lines.columns, "drop_reason", F.coalesce("consent_email", F.lit(False)).alias("has_consent_email")
+    )
+
+
+def _close_ranks(lines: DataFrame) -> DataFrame:
+    """The lines with ranks from 1 on without gaps."""
+    in_order = Window.partitionBy("customer_id").orderBy("rank")
+    return lines.withColumn("rank", F.row_number().over(in_order))
+
+
+def _alternates(lake: Lake, lines: DataFrame, products: DataFrame) -> DataFrame:
     """``customer_id, rank, alternates`` of the lines that have any, with names and prices."""
     each = lines.select("customer_id", "rank", F.posexplode("alternates").alias("place", "alternate"))
-    named = each.select("customer_id", "rank", "place", "alternate.*").join(products, on="product_id", how="inner")
+    each = each.select("customer_id", "rank", "place", "alternate.*").join(products, on="product_id", how="inner")
+    named = _judged_now(lake, each).where("drop_reason IS NULL")
     entry = F.struct("place", "product_id", "name", "probability", F.col("price_usd").cast("double").alias("price_usd"))
     grouped = named.groupBy("customer_id", "rank").agg(F.array_sort(F.collect_list(entry)).alias("alternates"))
     return grouped.withColumn("alternates", F.transform("alternates", lambda entry: entry.dropFields("place")))

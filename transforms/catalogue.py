@@ -40,6 +40,14 @@ def as_of_end_of(frame: DataFrame, month: str, business_tz: str) -> DataFrame:
     return frame.where((F.col("valid_from") < end) & (F.col("valid_to").isNull() | (F.col("valid_to") >= end)))
 
 
+def known_now(frame: DataFrame) -> DataFrame:
+    """The rows of a table with periods that hold now, by all that has landed: one a key.
+
+    For what people agreed to and what may be sold; what is computed of a month looks at its end (:func:`as_of_end_of`).
+    """
+    return frame.where(F.col("valid_to").isNull())
+
+
 def product_text() -> Column:
     """The text of a product that is embedded: its name, and what the name does not say already.
 
