@@ -85,7 +85,9 @@ def test_no_exception_leaves_a_reader_and_no_row_is_lost(spark, tmp_path):
         data = any_bytes(rng, path, DATASETS[name])
         (tmp_path / path).write_bytes(data)
         file = LandedFile(name, path, len(data), datetime.now(UTC))
-        rows = pa.Table.from_batches(list(read_rows(landing, file, DATASETS[name])), raw_schema(DATASETS[name]))
+        rows = pa.Table.from_batches(
+            list(read_rows(landing, file, DATASETS[name], NULL_WORDS)), raw_schema(DATASETS[name])
+        )
         (tmp_path / path).unlink()
         numbers, counts = rows["row_number"].to_pylist(), rows["problem_rows"].to_pylist()
         if 0 in numbers:
