@@ -85,13 +85,13 @@ def _unseen(
 
 
 def _read(lake: Lake, settings: Settings, dataset: Dataset, files: dict[LandedFile, str]) -> DataFrame:
-    uri, endpoint = settings.landing, settings.s3_endpoint
+    uri, endpoint, null_words = settings.landing, settings.s3_endpoint, settings.null_words
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         landing = open_filesystem(uri, endpoint)
         for batch in batches:
             for row in batch.to_pylist():
-                yield from read_rows(landing, LandedFile(**row), dataset)
+                yield from read_rows(landing, LandedFile(**row), dataset, null_words)
 
     schema = from_arrow_schema(raw_schema(dataset))
     if not files:

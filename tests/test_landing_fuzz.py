@@ -102,7 +102,7 @@ def test_no_exception_leaves_a_reader_and_every_row_is_kept_or_refused(spark, tm
         (tmp_path / f"a{ending}").write_bytes(data)
         file = LandedFile(dataset.name, f"a{ending}", len(data), datetime.now(UTC))
         try:
-            rows = pa.Table.from_batches(list(read_rows(landing, file, dataset)), raw_schema(dataset))
+            rows = pa.Table.from_batches(list(read_rows(landing, file, dataset, NULL_WORDS)), raw_schema(dataset))
             # Values are read too: text that is no UTF-8 would fail only then.
             assert_adds_up(rows.to_pylist())
         except Exception as error:

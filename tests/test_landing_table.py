@@ -14,7 +14,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from transforms.landing_rows import type_rows
 from warehouse.contracts.landing import DATASETS
 from warehouse.files import open_filesystem
-from warehouse.landing import list_files, raw_schema, read_rows
+from warehouse.landing import list_files, plain_text, raw_schema, read_rows
 from warehouse.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
@@ -73,6 +73,9 @@ def results(spark):
             for number, (column, text) in enumerate(mine, 1)
         ]
         raw = pa.Table.from_pylist(rows, schema=raw_schema(dataset))
+        for place, field in enumerate(raw.schema):
+            if field.name in dataset.column_names:
+                raw = raw.set_column(place, field, plain_text(raw.column(place), NULL_WORDS))
         for row in typed(spark, dataset, [raw]).collect():
             column, text = mine[row["row_number"] - 1]
             found[(f"{name}.{column}", text)] = row
@@ -215,7 +218,7 @@ def landed(spark, tmp_path_factory):
             name = file.path.removeprefix("orders/")
             owners[f"{place}/{name}"] = (place, name)
             wanted[(place, name)] = []
-            rows = pa.Table.from_batches(list(read_rows(landing, file, dataset)), raw_schema(dataset))
+            rows = pa.Table.from_batches(list(read_rows(landing, file, dataset, NULL_WORDS)), raw_schema(dataset))
             ids = pa.array([f"{place}/{name}"] * rows.num_rows, pa.string())
             batches.append(rows.set_column(0, "file_id", ids))
     for row in typed(spark, dataset, batches).collect():

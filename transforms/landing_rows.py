@@ -13,7 +13,7 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from transforms.landing_values import plain_text, type_message, typed_value
+from transforms.landing_values import type_message, typed_value
 from warehouse.contracts.landing import Dataset
 from warehouse.contracts.table import Column
 
@@ -40,7 +40,7 @@ def type_rows(
         dataset: whose rules apply.
         business_tz: IANA zone whose months count.
         read_at: when the files were read, UTC; times after that day are out of range.
-        null_words: texts that stand for no value, such as ``NULL``.
+        null_words: texts that stand for no value within lists, such as ``NULL``.
     """
     latest = read_at.strftime("%Y-%m-%d 23:59:59")
     frame = _typed(raw, dataset, null_words)
@@ -78,20 +78,18 @@ def type_rows(
 def _typed(raw: DataFrame, dataset: Dataset, null_words: tuple[str, ...]) -> DataFrame:
     others = ("file_id", "row_number", "problem_rows", "nested_columns")
     reader_problem = F.when(F.col("problem_reason").isNotNull(), _problem_of_reader()).alias("reader_problem")
-    texts = raw.select(
-        *others, reader_problem, *[plain_text(c.name, null_words).alias(c.name) for c in dataset.columns]
-    )
     typed = {c.name: typed_value(F.col(c.name), c, null_words) for c in dataset.columns}
-    return texts.select(
+    return raw.select(
         *others,
-        "reader_problem",
+        reader_problem,
         *[F.when(~_is_nested(name), value).alias(name) for name, value in typed.items()],
         F.struct(*dataset.column_names).alias("text"),
     )
 
 
 def _is_nested(name: str) -> SparkColumn:
-    return F.coalesce(F.array_contains("nested_columns", name), F.lit(False))
+    nested = F.col("nested_columns")
+    return nested.isNotNull() & F.array_contains(nested, name)
 
 
 def _substitute(dataset: Dataset, name: str, read_at: datetime) -> SparkColumn:
@@ -147,8 +145,8 @@ def _bad_value(column: Column, latest: str) -> list[tuple[SparkColumn, str, Spar
     """Condition, reason code and message of everything that can be wrong with a column's value; first come first."""
     name, value, text = column.name, F.col(column.name), F.col(f"text.{column.name}")
     nested = F.lit(f"{name} is an object or a list: write one value" + ("s in a flat list" if _is_list(column) else ""))
-    bad: list[tuple[SparkColumn, str, SparkColumn]] = [(_is_nested(name), "invalid_type", nested)]
-    bad.append((text.isNotNull() & value.isNull(), "invalid_type", type_message(text, column)))
+    message = F.when(_is_nested(name), nested).otherwise(type_message(text, column))
+    bad: list[tuple[SparkColumn, str, SparkColumn]] = [(text.isNotNull() & value.isNull(), "invalid_type", message)]
     bounds = []
     if column.minimum is not None:
         bounds.append(value < column.minimum)
@@ -165,8 +163,7 @@ def _bad_value(column: Column, latest: str) -> list[tuple[SparkColumn, str, Spar
         message = f"{name} must lie from {EARLIEST[:10]} to the day of reading, {latest[:10]}"
         outside = (value < F.lit(EARLIEST).cast("timestamp")) | (value > F.lit(latest).cast("timestamp"))
         bad.append((outside, "timestamp_out_of_range", F.lit(message)))
-    # Null is no break of a rule.
-    return [(F.coalesce(condition, F.lit(False)), reason, message) for condition, reason, message in bad]
+    return bad
 
 
 def _is_list(column: Column) -> bool:

@@ -13,7 +13,6 @@ from warehouse.contracts.table import Column
 
 # Bounds keep a text such as 1e-999999999 from becoming a number of as many digits.
 _NUMBER = r"^[+-]?(\d{1,29}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?$"
-_WHOLE = r"^[+-]?\d{1,9}$"
 _CENTS = r"^[+-]?\d{1,15}(\.\d{0,2})?$"
 _ZONE = r"Z|UTC|GMT|(UTC|GMT)?[+-]\d{2}(:?\d{2})?|[A-Z][A-Za-z_]+/[A-Za-z_/]+"
 _TIME = rf"\d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d{{1,9}})?)?( ?({_ZONE}))?"
@@ -23,21 +22,10 @@ _NO_SECONDS = r"^(.{8,10}[T ]\d{1,2}:\d{2})([^:\d].*)$"
 _BAD_ID = (
     r"[\x00-\x1f\x7f]|^-?\d(\.\d+)?[eE]\+\d+$|^-?\d\.\d+[eE]-?\d+$|^-?\d{16,}\.\d*$|^(?i:true|false|[+-]?inf(inity)?)$"
 )
+# What most ids look like: nothing of the above can be in it.
+_PLAIN_ID = r"^[A-Za-z]?[0-9_-]+$"
 _ID_WITH_ZERO = r"^\d{1,15}\.0$"
 _MORE_THAN_TIME = "write an ISO 8601 date and time, e.g. 2017-05-01T10:15:00+02:00"
-
-
-def plain_text(name: str, null_words: tuple[str, ...]) -> SparkColumn:
-    """The column's text without blanks at its ends; null where nothing is left or a word stands for nothing."""
-    text = F.btrim(F.col(name), F.lit(BLANKS))
-    return F.when(~_is_nothing(text, null_words), text)
-
-
-def _is_nothing(text: SparkColumn, null_words: tuple[str, ...]) -> SparkColumn:
-    words = [word.lower() for word in null_words]
-    # Most texts are longer than the words, and need no lower case.
-    is_short = F.length(text) <= max(map(len, words), default=0)
-    return (text == "") | (is_short & F.lower(text).isin(words))
 
 
 def typed_value(text: SparkColumn, column: Column, null_words: tuple[str, ...]) -> SparkColumn:
@@ -49,8 +37,7 @@ def typed_value(text: SparkColumn, column: Column, null_words: tuple[str, ...]) 
     if pa.types.is_integer(kind):
         # Whole numbers often arrive as 2.0 (a column that once held nulls in pandas): accept them, refuse 2.5.
         number = _exact(text)
-        slow = F.when(number == F.floor(number), number.try_cast(target))
-        return F.when(text.rlike(_WHOLE), text.try_cast(target)).otherwise(slow)
+        return F.coalesce(text.try_cast(target), F.when(number == F.floor(number), number.try_cast(target)))
     if pa.types.is_decimal(kind):
         # 0.30000000000000004 is what a double makes of 0.3; three real decimals are refused.
         number = _exact(text)
@@ -58,8 +45,8 @@ def typed_value(text: SparkColumn, column: Column, null_words: tuple[str, ...]) 
         return F.when(text.rlike(_CENTS), text.try_cast(target)).otherwise(slow)
     if pa.types.is_timestamp(kind):
         # Spark reads no zone after a time without seconds.
-        whole = F.when(text.rlike(_NO_SECONDS), F.regexp_replace(text, _NO_SECONDS, "$1:00$2")).otherwise(text)
-        return F.when(text.rlike(_TIMESTAMP), whole.try_cast(target))
+        whole = F.when(text.rlike(_NO_SECONDS), F.regexp_replace(text, _NO_SECONDS, "$1:00$2"))
+        return F.when(text.rlike(_TIMESTAMP), F.coalesce(text.try_cast(target), whole.try_cast(target)))
     if pa.types.is_boolean(kind):
         return F.when(text == "1.0", True).when(text == "0.0", False).otherwise(text.try_cast(target))
     return _id(text) if is_id(column) else text
@@ -92,7 +79,7 @@ def _exact(text: SparkColumn) -> SparkColumn:
 
 def _id(text: SparkColumn) -> SparkColumn:
     digits = F.when(text.endswith(".0") & text.rlike(_ID_WITH_ZERO), F.substring_index(text, ".", 1))
-    return F.coalesce(digits, F.when(~text.rlike(_BAD_ID), text))
+    return F.when(text.rlike(_PLAIN_ID), text).otherwise(F.coalesce(digits, F.when(~text.rlike(_BAD_ID), text)))
 
 
 def _list(text: SparkColumn, null_words: tuple[str, ...]) -> SparkColumn:
@@ -105,7 +92,8 @@ def _list(text: SparkColumn, null_words: tuple[str, ...]) -> SparkColumn:
     split = F.transform(split, lambda item: F.btrim(item, around))
     listed = F.when(text.startswith("["), F.from_json(text, "array<string>"))
     items = F.transform(F.coalesce(listed, split), lambda item: F.btrim(item, F.lit(BLANKS)))
-    return F.when(text.isNotNull(), F.filter(items, lambda item: item.isNotNull() & ~_is_nothing(item, null_words)))
+    nothing = ["", *[word.lower() for word in null_words]]
+    return F.when(text.isNotNull(), F.filter(items, lambda item: item.isNotNull() & ~F.lower(item).isin(nothing)))
 
 
 def _number_cause(text: SparkColumn, otherwise: str) -> SparkColumn:

@@ -13,15 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from warehouse.contracts.landing import Dataset
+from warehouse.contracts.landing import BLANKS, Dataset
 from warehouse.errors import MissingDataset, StoreUnavailable
 from warehouse.landing_file import AGAIN, FORMATS, FileProblem, LandedFile
 from warehouse.landing_parquet import parquet_tables
 from warehouse.landing_text import Row, csv_rows, ndjson_rows, open_text
 
-__all__ = ["FORMATS", "LandedFile", "checksum", "list_files", "raw_schema", "read_rows"]
+__all__ = ["FORMATS", "LandedFile", "checksum", "list_files", "plain_text", "raw_schema", "read_rows"]
 
 _CHUNK_ROWS = 20_000
 
@@ -78,8 +79,10 @@ def raw_schema(dataset: Dataset) -> pa.Schema:
     return pa.schema([*fields, ("problem_rows", pa.int32()), ("nested_columns", pa.list_(pa.string()))])
 
 
-def read_rows(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> Iterator[pa.RecordBatch]:
-    """All rows of one file as text, in order, with :func:`raw_schema`.
+def read_rows(
+    landing: pafs.FileSystem, file: LandedFile, dataset: Dataset, null_words: tuple[str, ...] = ()
+) -> Iterator[pa.RecordBatch]:
+    """All rows of one file as text, in order, with :func:`raw_schema`; texts as :func:`plain_text` leaves them.
 
     A file that breaks off in the middle ends with a row of number 0 and reason ``malformed_file``; its caller must
     drop the file's other rows.
@@ -89,12 +92,28 @@ def read_rows(landing: pafs.FileSystem, file: LandedFile, dataset: Dataset) -> I
     try:
         for table in _read(landing, file, dataset, schema):
             rows += table.num_rows
-            yield from table.to_batches()
+            yield from _plain(table, dataset, null_words).to_batches()
     except FileProblem as problem:
         yield _whole_file(schema, file, problem, max(rows, problem.rows))
     except Exception as error:  # Whatever a reader raises belongs to its file: the others go on.
         text = f"{file.path} cannot be read ({_cause(error)}): {AGAIN}, whole"
         yield _whole_file(schema, file, FileProblem("malformed_file", text), rows)
+
+
+def _plain(table: pa.Table, dataset: Dataset, null_words: tuple[str, ...]) -> pa.Table:
+    for name in dataset.column_names:
+        column = table.column(name)
+        if column.null_count < len(column):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, plain_text(column, null_words))
+    return table
+
+
+def plain_text(texts: pa.ChunkedArray, null_words: tuple[str, ...]) -> pa.ChunkedArray:
+    """Texts without blanks at their ends; null where nothing is left, or a word (in any case) that stands for it."""
+    texts = pc.utf8_trim(texts, BLANKS)
+    nothing = pa.array(["", *[word.lower() for word in null_words]])
+    return pc.if_else(pc.is_in(pc.utf8_lower(texts), nothing), None, texts)
 
 
 def _cause(error: Exception) -> str:
