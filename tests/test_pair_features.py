@@ -125,6 +125,8 @@ def test_of_each_customer_the_pairs_bought_most_lately_are_kept(spark, features)
     assert set(found) == {("anna", "milk"), ("anna", "skim"), ("bob", "milk")}
     kept = found["anna", "milk"]
     assert kept.product_purchases_45d == features["anna", "milk"].product_purchases_45d, "products hold all customers"
+    (one,) = pair_features(state_of(spark, BOUGHT[:4], ("2017-04", "2017-05")), most=1).collect()
+    assert one.need_products == 2, "a need holds all its products"
 
 
 def test_only_what_the_contract_allows_is_null(spark):

@@ -31,33 +31,38 @@ def pair_features(state: DataFrame, most: int | None = None) -> DataFrame:
 
     Shape: in, ``gold/replenishment_state`` of one month with ``need`` (not null). Out, the same columns and
     ``FEATURE_NAMES`` as doubles, null only where the contract says so, by customer. One row a pair; of each customer
-    the ``most`` that they bought most by recency, or all. What is known of a need is that of the pairs kept.
+    the ``most`` that they bought most by recency, or all. What is known of a need, or of a product, is that of all
+    pairs, those left out among them.
 
     Args:
         state: the pairs.
         most: pairs kept of a customer.
     """
-    known = state.repartition("customer_id")
+    need = Window.partitionBy("customer_id", "need")
+    with_need = state.repartition("customer_id").withColumns(
+        {
+            **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
+            "need_since_last_days": F.min(_since("last_ordered_date")).over(need),
+            "need_products": F.count(F.lit(1)).over(need).cast("double"),
+            "need_favourite_purchases_45d": F.max(decayed_name(45)).over(need),
+            # A day split among three products comes back as .9999….
+            "need_purchase_days": F.round(F.sum("need_days").over(need)),
+        }
+    )
     if most is not None:
         # In the half-life that the ranker looks at most. A pair far down this order is on no list of twenty.
         order = Window.partitionBy("customer_id").orderBy(F.desc(decayed_name(120)), "product_id")
-        known = known.withColumn("place", F.row_number().over(order)).where(F.col("place") <= most).drop("place")
-    known = known.join(F.broadcast(_product_features(state)), on="product_id", how="inner")
-    need = Window.partitionBy("customer_id", "need")
-    return (
-        known.withColumns(_of_pair(month_end()))
-        .withColumns(
-            {
-                **{f"need_purchases_{days}d": F.sum(decayed_name(days)).over(need) for days in RANKER_HALF_LIVES_DAYS},
-                "need_since_last_days": F.min("pair_since_last_days").over(need),
-                "need_products": F.count(F.lit(1)).over(need).cast("double"),
-                "need_favourite_purchases_45d": F.max("pair_purchases_45d").over(need),
-                # A day split among three products comes back as .9999….
-                "need_purchase_days": F.round(F.sum("need_days").over(need)),
-            }
+        with_need = (
+            with_need.withColumn("place", F.row_number().over(order)).where(F.col("place") <= most).drop("place")
         )
-        .withColumn("pair_share_of_need_45d", _share(F.col("pair_purchases_45d"), "need_purchases_45d"))
-    )
+    known = with_need.join(F.broadcast(_product_features(state)), on="product_id", how="inner")
+    share = _share(F.col(decayed_name(45)), "need_purchases_45d")
+    return known.withColumns({**_of_pair(), "pair_share_of_need_45d": share})
+
+
+def _since(date_column: str) -> Column:
+    """Days from the date to the month's end."""
+    return F.datediff(month_end(), date_column).cast("double")
 
 
 def _share(part: Column, whole: str) -> Column:
@@ -114,9 +119,8 @@ def label_examples(features: DataFrame, bought: DataFrame, negative_share: float
     return thin(labelled, negative_share, hashed(*PAIR, F.lit(seed)))
 
 
-def _of_pair(end: Column) -> dict[str, Column]:
-    since_last = F.datediff(end, "last_ordered_date").cast("double")
-    since_first = F.datediff(end, "first_ordered_date").cast("double")
+def _of_pair() -> dict[str, Column]:
+    since_last, since_first = _since("last_ordered_date"), _since("first_ordered_date")
     expected_gap = (F.col("weighted_gap_days") + _PRIOR_GAPS * F.col("type_gap_days")) / (
         F.col("weighted_gap_count") + _PRIOR_GAPS
     )

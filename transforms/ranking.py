@@ -17,7 +17,7 @@ from warehouse.contracts.features import FEATURE_NAMES
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-CODE_VERSION = "ranker 7"
+CODE_VERSION = "ranker 8"
 """Raise it with every change of the features' meaning or of the training: it is stored with each model."""
 
 _LEAST = 1e-6
